@@ -1,0 +1,127 @@
+//! Identifiers. One type per kind, so that a SKU is never handed over where a product is meant.
+
+use std::{borrow::Borrow, fmt, sync::Arc};
+
+use super::limits::ID_CHARS_MAX;
+
+/// Why a text is not an identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// The text is empty.
+    #[error("must not be empty")]
+    Empty,
+    /// The text has more than [`ID_CHARS_MAX`] characters.
+    #[error("has {chars} characters, at most {ID_CHARS_MAX} are allowed")]
+    TooLong {
+        /// Characters found.
+        chars: usize,
+    },
+    /// The text holds a control character.
+    #[error("must not contain control characters")]
+    ControlCharacter,
+    /// The text begins or ends with white space.
+    #[error("must not begin or end with white space")]
+    SurroundingSpace,
+}
+
+fn check(text: &str) -> Result<(), IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty);
+    }
+    let chars = text.chars().count();
+    if chars > ID_CHARS_MAX {
+        return Err(IdError::TooLong { chars });
+    }
+    // NUL separates the parts of stored keys, so this check also guards the key order.
+    if text.chars().any(char::is_control) {
+        return Err(IdError::ControlCharacter);
+    }
+    if text.trim() != text {
+        return Err(IdError::SurroundingSpace);
+    }
+    Ok(())
+}
+
+macro_rules! identifier {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        ///
+        /// 1 to 50 characters, no control characters, no white space at either end. Cheap to clone.
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks `text` and wraps it.
+            ///
+            /// # Errors
+            /// [`IdError`] names the rule that `text` breaks.
+            pub fn new(text: &str) -> Result<Self, IdError> {
+                check(text)?;
+                Ok(Self(text.into()))
+            }
+
+            /// The identifier as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+    };
+}
+
+identifier! {
+    /// Whose usage and catalog it is: nothing crosses from one organization to another.
+    OrganizationId
+}
+identifier! {
+    /// The client that reported usage, for the record and for filters.
+    ClientId
+}
+identifier! {
+    /// A product in an organization's catalog.
+    ProductId
+}
+identifier! {
+    /// A sold instance of a product (SaaS).
+    ProductInstanceId
+}
+identifier! {
+    /// A stock keeping unit: the thing that is counted, in its own usage unit.
+    SkuId
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_named_one_by_one() {
+        assert_eq!(ProductId::new(""), Err(IdError::Empty));
+        assert_eq!(ProductId::new(&"x".repeat(51)), Err(IdError::TooLong { chars: 51 }));
+        assert_eq!(ProductId::new("a\0b"), Err(IdError::ControlCharacter));
+        assert_eq!(ProductId::new(" a"), Err(IdError::SurroundingSpace));
+    }
+
+    #[test]
+    fn length_counts_characters_not_bytes() {
+        assert!(SkuId::new(&"ж".repeat(50)).is_ok());
+    }
+}

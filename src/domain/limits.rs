@@ -1,0 +1,46 @@
+//! Every limit of the domain, by name. Limits of the wire (message sizes, in-flight calls) are
+//! configuration and live with the server.
+
+/// Longest identifier of a product, SKU, product instance, client or organization, in characters
+/// (vendor rule: `length <= 50`).
+pub const ID_CHARS_MAX: usize = 50;
+
+/// Longest spelling of a record uuid that a request may carry, in characters (vendor rule).
+pub const UUID_TEXT_CHARS_MAX: usize = 36;
+
+/// Most records in one unary write (vendor rule).
+pub const WRITE_RECORDS_MAX: usize = 25;
+
+/// Most records in one message of the usage stream.
+pub const STREAM_RECORDS_MAX: usize = 1000;
+
+/// Longest display name in the catalog, in characters.
+pub const NAME_CHARS_MAX: usize = 256;
+
+/// Longest usage unit of a SKU, in characters.
+pub const USAGE_UNIT_CHARS_MAX: usize = 64;
+
+/// Most SKUs of one product.
+pub const SKUS_PER_PRODUCT_MAX: usize = 1000;
+
+/// Most products, SKUs and product instances in one catalog change, all counted together.
+pub const CATALOG_ENTRIES_PER_APPLY_MAX: usize = 10_000;
+
+/// Rows of a page when the caller does not say.
+pub const PAGE_SIZE_DEFAULT: usize = 100;
+
+/// Most rows of a page.
+pub const PAGE_SIZE_MAX: usize = 1000;
+
+/// Most values in one filter list of a query.
+pub const FILTER_VALUES_MAX: usize = 100;
+
+/// Longest interval of a usage query, in days (ten years and the leap days in them).
+pub const QUERY_DAYS_MAX: i64 = 3660;
+
+/// Most rows a usage query may produce over all of its pages.
+pub const QUERY_ROWS_MAX: usize = 200_000;
+
+/// Longest `accept-past` a server may be configured with, in days. Log records hold usage times as
+/// 64-bit nanoseconds; ten years keeps them far from the end of that range.
+pub const ACCEPT_PAST_DAYS_MAX: u64 = 3660;

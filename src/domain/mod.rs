@@ -1,0 +1,15 @@
+//! What usage *is*: identifiers, records, quantities, calendar buckets, the catalog and the
+//! arithmetic of totals. Pure: no I/O, no clock, no randomness, no wire or storage types.
+
+pub mod calendar;
+pub mod caller;
+pub mod catalog;
+pub mod id;
+pub mod interval;
+pub mod limits;
+pub mod quantity;
+pub mod record_scan;
+pub mod report;
+pub mod totals;
+pub mod usage;
+pub mod verdict;

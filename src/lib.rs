@@ -1,0 +1,12 @@
+//! meterd: exactly-once usage metering for services. Other services report usage over gRPC; meterd
+//! acknowledges what is on the disk and answers exactly how much was used, by whom, when.
+//!
+//! The library behind the one binary. It is not a client library and its Rust interface is not
+//! stable; the contract is the gRPC one in `proto/`.
+//!
+//! Each layer uses only what stands to its right:
+//! `cli → server → api → service → store → domain`, and `api → auth → domain`.
+//! `config` and `telemetry` are leaves. See `ARCHITECTURE.md`.
+
+pub mod domain;
+pub mod store;

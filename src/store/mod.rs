@@ -1,0 +1,180 @@
+//! Where usage is kept: the contract of a store, and what implements it.
+//!
+//! A store is synchronous and knows nothing of the wire. One committer (see `service::committer`)
+//! hands it groups of submissions; everything else may be called from any number of threads.
+//!
+//! What every implementation promises, and the conformance tests check:
+//! - when [`UsageStore::commit`] returns, what it accepted is durable and visible to every later read;
+//! - a uuid is accepted at most once per organization, for ever;
+//! - a record, its uuid and its effect on totals become visible together or not at all;
+//! - after a failed write the store refuses all further writes ([`StoreError::Failed`]) and goes on
+//!   answering reads where it can.
+
+mod error;
+pub mod memory;
+pub mod sled;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+pub use error::StoreError;
+
+use crate::domain::{
+    calendar::QuarterHour,
+    catalog::Catalog,
+    id::OrganizationId,
+    quantity::Total,
+    record_scan::{RecordPage, RecordScan},
+    totals::{Series, TotalsQuery},
+    usage::{LogSequence, StoredRecord, Submission},
+    verdict::Decision,
+};
+
+/// What is known about the uuids of a submission before it is committed.
+#[derive(Debug, Clone, Default)]
+pub struct ProbeResult {
+    /// Where each record's uuid was found, in the order of the records; empty when none was.
+    pub known: Vec<Option<LogSequence>>,
+    /// The state of the store's index that this was read from. The store reads again while
+    /// committing if it has moved on in a way that matters.
+    pub generation: u64,
+}
+
+/// The outcome of a first, memory-only look.
+#[derive(Debug, Clone)]
+pub enum Probe {
+    /// Everything is known.
+    Settled(ProbeResult),
+    /// Something can only be told by reading from the disk: call [`UsageStore::settle`] where
+    /// blocking is allowed.
+    NeedsRead,
+}
+
+/// A submission that is ready for the committer.
+#[derive(Debug, Clone)]
+pub struct ProbedSubmission {
+    /// The submission.
+    pub submission: Submission,
+    /// What is known about its uuids.
+    pub probe: ProbeResult,
+}
+
+/// Receives totals one by one. Within one call every series and quarter hour comes at most once.
+pub type TotalsVisitor<'a> = dyn FnMut(&Series, QuarterHour, Total) -> Result<(), StoreError> + 'a;
+
+/// Whether a store takes writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreStatus {
+    /// It does.
+    Ready,
+    /// It does not, until the process is restarted. The text says why, for the operator.
+    Failed(Arc<str>),
+}
+
+/// Figures about a store, for metrics and reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreStatistics {
+    /// Records stored.
+    pub records: u64,
+    /// The last sequence of the log.
+    pub last_sequence: LogSequence,
+    /// Runs of the uuid index.
+    pub index_runs: usize,
+    /// Bytes of memory that grow with the number of stored records.
+    pub index_bytes: u64,
+    /// Bytes that background work still has to write.
+    pub background_bytes_owed: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+}
+
+/// Keeps usage records, totals and the catalog.
+pub trait UsageStore: Send + Sync + 'static {
+    /// Looks the uuids of a submission up without touching the disk.
+    fn probe(&self, submission: &Submission) -> Probe;
+
+    /// Looks the uuids of a submission up, reading from the disk where needed. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the index cannot be read.
+    fn settle(&self, submission: &Submission) -> Result<ProbeResult, StoreError>;
+
+    /// Decides and stores a group of submissions, in order. Blocks until all of it is durable. Only
+    /// one call runs at a time; the caller sees to that. Answers one list of decisions per
+    /// submission, each in the order of its records.
+    ///
+    /// # Errors
+    /// [`StoreError`] if nothing of the group may be taken as stored (though some of it may turn
+    /// up after a restart: a retry tells). The store then refuses further writes.
+    fn commit(
+        &self,
+        group: &[ProbedSubmission],
+        now: Timestamp,
+    ) -> Result<Vec<Vec<Decision>>, StoreError>;
+
+    /// The record accepted under a uuid.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read.
+    fn find(
+        &self,
+        organization: &OrganizationId,
+        uuid: Uuid,
+    ) -> Result<Option<StoredRecord>, StoreError>;
+
+    /// The record accepted under a uuid whose sequence is known from a decision.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read or is not there.
+    fn original(
+        &self,
+        organization: &OrganizationId,
+        uuid: Uuid,
+        sequence: LogSequence,
+    ) -> Result<StoredRecord, StoreError>;
+
+    /// Lists records in log order.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the log cannot be read.
+    fn scan(&self, scan: &RecordScan) -> Result<RecordPage, StoreError>;
+
+    /// Visits totals as of one moment, and answers the last sequence they include.
+    ///
+    /// # Errors
+    /// [`StoreError`] if totals cannot be read, or what the visitor returned.
+    fn totals(
+        &self,
+        query: &TotalsQuery,
+        visit: &mut TotalsVisitor<'_>,
+    ) -> Result<LogSequence, StoreError>;
+
+    /// All catalogs.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read.
+    fn catalogs(&self) -> Result<Vec<(OrganizationId, Catalog)>, StoreError>;
+
+    /// Replaces an organization's catalog, durably and all at once. `before` is what the store
+    /// holds now; only the differences are written.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be written.
+    fn replace_catalog(
+        &self,
+        organization: &OrganizationId,
+        before: &Catalog,
+        after: &Catalog,
+    ) -> Result<(), StoreError>;
+
+    /// A secret of this store, for signing page tokens. Stays the same for the store's life.
+    fn token_key(&self) -> [u8; 16];
+
+    /// Whether the store takes writes.
+    fn status(&self) -> StoreStatus;
+
+    /// Figures about the store.
+    fn statistics(&self) -> StoreStatistics;
+}
