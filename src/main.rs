@@ -1,1 +1,3 @@
+//! The meterd binary.
+
 fn main() {}

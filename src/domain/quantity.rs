@@ -28,7 +28,7 @@ impl Quantity {
 pub struct TotalOverflow;
 
 /// How many records, and how much they add up to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct Total {
     /// Number of records.
     pub records: u64,

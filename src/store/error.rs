@@ -12,6 +12,9 @@ pub enum StoreError {
     /// after a failed flush nobody can tell what the disk holds.
     #[error("the store refuses writes after a failure: {0}")]
     Failed(Arc<str>),
+    /// The store is closing or closed.
+    #[error("the store is closed")]
+    Closed,
     /// Something stored does not read back as it was written.
     #[error("damaged data: {0}")]
     Damaged(Arc<str>),

@@ -1,1 +1,207 @@
+//! The reference model: a store so simple that it is right by inspection. The oracle of the tests.
+//!
+//! It forgets everything when dropped, recounts totals from all records on every query, and has no
+//! rollups, no index and no background work.
 
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+use parking_lot::RwLock;
+use uuid::Uuid;
+
+use super::{
+    Probe, ProbeResult, ProbedSubmission, StoreError, StoreStatistics, StoreStatus, TotalsVisitor,
+    UsageStore,
+};
+use crate::domain::{
+    calendar::QuarterHour,
+    catalog::Catalog,
+    id::OrganizationId,
+    quantity::Total,
+    record_scan::{RecordPage, RecordPosition, RecordScan},
+    totals::{Series, TotalsQuery},
+    usage::{LogSequence, StoredRecord, Submission},
+    verdict::{Decision, Original},
+};
+
+#[derive(Debug, Default)]
+struct State {
+    // In the order of arrival; a record's sequence is its place, from 1.
+    records: Vec<StoredRecord>,
+    by_uuid: HashMap<(OrganizationId, Uuid), usize>,
+    catalogs: BTreeMap<OrganizationId, Catalog>,
+}
+
+/// Keeps everything in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    state: RwLock<State>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Every record, in the order of arrival.
+    #[must_use]
+    pub fn records(&self) -> Vec<StoredRecord> {
+        self.state.read().records.clone()
+    }
+}
+
+impl State {
+    fn decide(&mut self, submission: &Submission, now: Timestamp) -> Vec<Decision> {
+        let caller = &submission.caller;
+        let stored_time = self.records.last().map_or(now, |last| last.stored_time.max(now));
+        let mut seen = HashMap::new();
+        let mut decisions = Vec::new();
+        for (at, record) in submission.records.iter().enumerate() {
+            let key = (caller.organization.clone(), record.uuid);
+            let decision = if let Some(index) = self.by_uuid.get(&key) {
+                Decision::Duplicate(Original::Stored(LogSequence(*index as u64 + 1)))
+            } else if submission.validate_only {
+                let first = *seen.entry(record.uuid).or_insert(at);
+                if first == at {
+                    Decision::Accepted
+                } else {
+                    Decision::Duplicate(Original::InSubmission(first))
+                }
+            } else {
+                self.by_uuid.insert(key, self.records.len());
+                self.records.push(StoredRecord {
+                    organization: caller.organization.clone(),
+                    client: caller.client.clone(),
+                    target: submission.target.clone(),
+                    record: record.clone(),
+                    stored_time,
+                    sequence: LogSequence(self.records.len() as u64 + 1),
+                });
+                Decision::Accepted
+            };
+            decisions.push(decision);
+        }
+        decisions
+    }
+}
+
+impl UsageStore for MemoryStore {
+    fn probe(&self, _: &Submission) -> Probe {
+        Probe::Settled(ProbeResult::default())
+    }
+
+    fn settle(&self, _: &Submission) -> Result<ProbeResult, StoreError> {
+        Ok(ProbeResult::default())
+    }
+
+    fn commit(
+        &self,
+        group: &[ProbedSubmission],
+        now: Timestamp,
+    ) -> Result<Vec<Vec<Decision>>, StoreError> {
+        let mut state = self.state.write();
+        Ok(group.iter().map(|probed| state.decide(&probed.submission, now)).collect())
+    }
+
+    fn find(
+        &self,
+        organization: &OrganizationId,
+        uuid: Uuid,
+    ) -> Result<Option<StoredRecord>, StoreError> {
+        let state = self.state.read();
+        let index = state.by_uuid.get(&(organization.clone(), uuid));
+        Ok(index.and_then(|index| state.records.get(*index)).cloned())
+    }
+
+    fn original(
+        &self,
+        organization: &OrganizationId,
+        uuid: Uuid,
+        sequence: LogSequence,
+    ) -> Result<StoredRecord, StoreError> {
+        self.find(organization, uuid)?
+            .filter(|stored| stored.sequence == sequence)
+            .ok_or(StoreError::NotAtSequence(sequence))
+    }
+
+    fn scan(&self, scan: &RecordScan) -> Result<RecordPage, StoreError> {
+        let state = self.state.read();
+        let mut page = RecordPage::default();
+        let wanted = state
+            .records
+            .iter()
+            .filter(|stored| stored.sequence >= scan.from.sequence && scan.matches(stored));
+        for stored in wanted {
+            if page.records.len() == scan.records_max {
+                page.next = Some(RecordPosition { sequence: stored.sequence, index: 0 });
+                break;
+            }
+            page.records.push(stored.clone());
+        }
+        Ok(page)
+    }
+
+    fn totals(
+        &self,
+        query: &TotalsQuery,
+        visit: &mut TotalsVisitor<'_>,
+    ) -> Result<LogSequence, StoreError> {
+        let state = self.state.read();
+        let mut totals: BTreeMap<(Series, QuarterHour), Total> = BTreeMap::new();
+        for stored in
+            state.records.iter().filter(|stored| stored.organization == query.organization)
+        {
+            let series = Series {
+                target: stored.target.clone(),
+                sku: stored.record.sku.clone(),
+                client: stored.client.clone(),
+            };
+            let quarter = QuarterHour::of(stored.record.usage_time);
+            let in_range = query.range.start <= quarter && quarter < query.range.end;
+            if in_range && query.filter.matches(&series.target, &series.sku, &series.client) {
+                totals
+                    .entry((series, quarter))
+                    .or_default()
+                    .add(Total::of(stored.record.quantity))?;
+            }
+        }
+        for ((series, quarter), total) in totals {
+            visit(&series, quarter, total)?;
+        }
+        Ok(LogSequence(state.records.len() as u64))
+    }
+
+    fn catalogs(&self) -> Result<Vec<(OrganizationId, Catalog)>, StoreError> {
+        let state = self.state.read();
+        Ok(state.catalogs.iter().map(|(name, catalog)| (name.clone(), catalog.clone())).collect())
+    }
+
+    fn replace_catalog(
+        &self,
+        organization: &OrganizationId,
+        _: &Catalog,
+        after: &Catalog,
+    ) -> Result<(), StoreError> {
+        self.state.write().catalogs.insert(organization.clone(), after.clone());
+        Ok(())
+    }
+
+    fn token_key(&self) -> [u8; 16] {
+        *b"in-memory tokens"
+    }
+
+    fn status(&self) -> StoreStatus {
+        StoreStatus::Ready
+    }
+
+    fn statistics(&self) -> StoreStatistics {
+        let records = self.state.read().records.len() as u64;
+        StoreStatistics {
+            records,
+            last_sequence: LogSequence(records),
+            ..StoreStatistics::default()
+        }
+    }
+}

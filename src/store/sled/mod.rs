@@ -1,1 +1,245 @@
+//! The default store: log-structured, inside one sled tree.
+//!
+//! sled pays for every key it takes, so records are not keys. A commit group is packed into a few
+//! [log](self::log) chunks; an exact [uuid index](self::index) lives beside it in sorted runs, and
+//! [totals](self::rollup) in one row per series and day. The log is the truth: the other two can be
+//! recounted from it, which [`verify`] does.
+//!
+//! It is not a general key-value store, and one process owns it at a time.
 
+mod catalog;
+mod codec;
+mod commit;
+mod core;
+mod durability;
+mod engine;
+mod faults;
+mod identity;
+mod index;
+mod keyspace;
+mod log;
+mod options;
+mod organizations;
+mod probe;
+mod recovery;
+mod rollup;
+mod verify;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread::JoinHandle,
+};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+pub use faults::{FaultAction, FaultPoint, Faults};
+pub use options::{OpenError, StoreOptions};
+pub use verify::{DIFFERENCES_MAX, VerifyPhase, VerifyProgress, VerifyReport, verify};
+
+use self::{
+    commit::LogEnd,
+    core::Core,
+    index::{
+        flusher,
+        key::{UuidKey, UuidKind},
+        merger,
+    },
+};
+use super::{
+    Probe, ProbeResult, ProbedSubmission, StoreError, StoreStatistics, StoreStatus, TotalsVisitor,
+    UsageStore,
+};
+use crate::domain::{
+    catalog::Catalog,
+    id::OrganizationId,
+    record_scan::{RecordPage, RecordScan},
+    totals::TotalsQuery,
+    usage::{LogSequence, StoredRecord, Submission},
+    verdict::Decision,
+};
+
+/// An open store. Dropping it stops the background threads; what was acknowledged is on the disk at
+/// all times, so there is nothing else to finish.
+pub struct SledStore {
+    core: Arc<Core>,
+    end: Mutex<LogEnd>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for SledStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SledStore")
+            .field("data_dir", &self.core.options.data_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SledStore {
+    /// Opens the store of a directory, creating it if it is not there.
+    ///
+    /// # Errors
+    /// [`OpenError`] if it is in use, damaged, not a store, or cannot be durable.
+    pub fn open(options: StoreOptions) -> Result<Self, OpenError> {
+        let (core, end) = recovery::open(options)?;
+        let core = Arc::new(core);
+        let store = Self { core, end: Mutex::new(end), threads: Mutex::new(Vec::new()) };
+        store.spawn("index-flusher", flusher::run)?;
+        // Big merges take long; small ones must not wait for them.
+        store.spawn("index-merger-0", |core| merger::run(core, |level| level == 0))?;
+        store.spawn("index-merger-1", |core| merger::run(core, |level| level > 0))?;
+        Ok(store)
+    }
+
+    fn spawn(
+        &self,
+        name: &'static str,
+        work: impl Fn(&Core) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(), OpenError> {
+        let core = Arc::clone(&self.core);
+        let body = move || match catch_unwind(AssertUnwindSafe(|| work(&core))) {
+            Ok(Ok(()) | Err(StoreError::Closed)) => {}
+            // Without its background work the store would stall sooner or later: fail now, and say so.
+            Ok(Err(error)) => core.engine.fail(&format!("{name}: {error}")),
+            Err(_) => core.engine.fail(&format!("{name} panicked")),
+        };
+        let thread =
+            std::thread::Builder::new().name(name.into()).spawn(body).map_err(|source| {
+                OpenError::Io {
+                    what: "cannot start a thread for",
+                    path: self.core.options.data_dir.clone(),
+                    source,
+                }
+            })?;
+        self.threads.lock().push(thread);
+        Ok(())
+    }
+
+    /// Stops the background threads and waits for them. Writes fail from now on. Called by `drop`.
+    pub fn close(&self) {
+        self.core.index.stop();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            // Its panics were caught and reported inside.
+            let _ = thread.join();
+        }
+    }
+
+    /// Whether everything in memory that can be written out has been, and nothing is left to merge.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.core.index.is_idle()
+    }
+
+    /// The identity that the store was created with.
+    #[must_use]
+    pub fn store_id(&self) -> Uuid {
+        Uuid::from_bytes(self.core.identity.store_id)
+    }
+}
+
+impl Drop for SledStore {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl UsageStore for SledStore {
+    fn probe(&self, submission: &Submission) -> Probe {
+        probe::probe(&self.core, submission)
+    }
+
+    fn settle(&self, submission: &Submission) -> Result<ProbeResult, StoreError> {
+        probe::settle(&self.core, submission)
+    }
+
+    fn commit(
+        &self,
+        group: &[ProbedSubmission],
+        now: Timestamp,
+    ) -> Result<Vec<Vec<Decision>>, StoreError> {
+        commit::commit(&self.core, &mut self.end.lock(), group, now)
+    }
+
+    fn find(
+        &self,
+        organization: &OrganizationId,
+        uuid: Uuid,
+    ) -> Result<Option<StoredRecord>, StoreError> {
+        let Some(number) = self.core.organizations.number(organization) else { return Ok(None) };
+        // Read first: what is found afterwards at a later sequence may not be durable yet.
+        let through = self.core.rollups.through();
+        let key = UuidKey::new(uuid, number, UuidKind::ProductUsage);
+        match self.core.index.find(&self.core.engine, &key)? {
+            Some(sequence) if sequence <= through => {
+                log::read::record_at(&self.core, number, uuid, sequence).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn original(
+        &self,
+        organization: &OrganizationId,
+        uuid: Uuid,
+        sequence: LogSequence,
+    ) -> Result<StoredRecord, StoreError> {
+        let number = self
+            .core
+            .organizations
+            .number(organization)
+            .ok_or(StoreError::NotAtSequence(sequence))?;
+        log::read::record_at(&self.core, number, uuid, sequence)
+    }
+
+    fn scan(&self, scan: &RecordScan) -> Result<RecordPage, StoreError> {
+        log::read::scan(&self.core, scan)
+    }
+
+    fn totals(
+        &self,
+        query: &TotalsQuery,
+        visit: &mut TotalsVisitor<'_>,
+    ) -> Result<LogSequence, StoreError> {
+        match self.core.organizations.number(&query.organization) {
+            Some(number) => {
+                rollup::read::totals(&self.core.engine, &self.core.rollups, number, query, visit)
+            }
+            None => Ok(self.core.rollups.through()),
+        }
+    }
+
+    fn catalogs(&self) -> Result<Vec<(OrganizationId, Catalog)>, StoreError> {
+        catalog::load_all(&self.core)
+    }
+
+    fn replace_catalog(
+        &self,
+        organization: &OrganizationId,
+        before: &Catalog,
+        after: &Catalog,
+    ) -> Result<(), StoreError> {
+        catalog::replace(&self.core, organization, before, after)
+    }
+
+    fn token_key(&self) -> [u8; 16] {
+        self.core.identity.token_key
+    }
+
+    fn status(&self) -> StoreStatus {
+        self.core.engine.status()
+    }
+
+    fn statistics(&self) -> StoreStatistics {
+        let index = &self.core.index;
+        StoreStatistics {
+            records: index.keys(),
+            last_sequence: self.core.rollups.through(),
+            index_runs: index.snapshot.load().runs.len(),
+            index_bytes: index.bytes(),
+            background_bytes_owed: index.flush_pacer.owed_bytes() + index.merge_pacer.owed_bytes(),
+            disk_bytes: self.core.engine.disk_bytes(),
+        }
+    }
+}

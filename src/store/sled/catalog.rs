@@ -1,0 +1,205 @@
+//! Catalogs in the store: one entry per product, SKU and product instance, so that no value is large
+//! however long a catalog is.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    codec,
+    core::Core,
+    engine::Batch,
+    faults::FaultPoint,
+    keyspace::{KeySpace, push_part},
+    organizations::OrganizationNumber,
+};
+use crate::{
+    domain::{
+        catalog::{Catalog, Product, ProductInstance, Sku, State},
+        id::{OrganizationId, ProductId, ProductInstanceId, SkuId},
+    },
+    store::StoreError,
+};
+
+const VERSION: u8 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct ProductEntry {
+    id: String,
+    name: String,
+    state: State,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SkuEntry {
+    product: String,
+    id: String,
+    name: String,
+    usage_unit: String,
+    state: State,
+}
+
+#[derive(Serialize, Deserialize)]
+struct InstanceEntry {
+    id: String,
+    product: String,
+    name: String,
+    state: State,
+}
+
+/// Reads every organization's catalog.
+pub(super) fn load_all(core: &Core) -> Result<Vec<(OrganizationId, Catalog)>, StoreError> {
+    core.organizations
+        .all()
+        .into_iter()
+        .map(|(number, name)| Ok((name, load(core, number)?)))
+        .collect()
+}
+
+fn load(core: &Core, organization: OrganizationNumber) -> Result<Catalog, StoreError> {
+    let mut catalog = Catalog::default();
+    for entry in entries::<ProductEntry>(core, KeySpace::CatalogProduct, organization) {
+        let ProductEntry { id, name, state } = entry?;
+        let id = ProductId::new(&id).map_err(damaged)?;
+        catalog.products.insert(id.clone(), Product { id, name, state, skus: Default::default() });
+    }
+    for entry in entries::<SkuEntry>(core, KeySpace::CatalogSku, organization) {
+        let SkuEntry { product, id, name, usage_unit, state } = entry?;
+        let id = SkuId::new(&id).map_err(damaged)?;
+        let product = catalog
+            .products
+            .get_mut(product.as_str())
+            .ok_or_else(|| damaged("a SKU has no product"))?;
+        product.skus.insert(id.clone(), Sku { id, name, usage_unit, state });
+    }
+    for entry in entries::<InstanceEntry>(core, KeySpace::CatalogInstance, organization) {
+        let InstanceEntry { id, product, name, state } = entry?;
+        let id = ProductInstanceId::new(&id).map_err(damaged)?;
+        let product = ProductId::new(&product).map_err(damaged)?;
+        catalog.instances.insert(id.clone(), ProductInstance { id, product, name, state });
+    }
+    Ok(catalog)
+}
+
+fn entries<T: for<'de> Deserialize<'de>>(
+    core: &Core,
+    space: KeySpace,
+    organization: OrganizationNumber,
+) -> impl Iterator<Item = Result<T, StoreError>> {
+    core.engine.prefix(&space.of_organization(organization)).map(|entry| {
+        let (key, value) = entry?;
+        let body = codec::open_frame(&value, VERSION, &key).map_err(damaged)?;
+        serde_json::from_slice(body).map_err(damaged)
+    })
+}
+
+fn damaged(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Damaged(format!("catalog: {error}").into())
+}
+
+/// Turns `before` into `after` on the disk, all at once; durable on return.
+pub(super) fn replace(
+    core: &Core,
+    organization: &OrganizationId,
+    before: &Catalog,
+    after: &Catalog,
+) -> Result<(), StoreError> {
+    let number = core.organizations.number_or_add(&core.engine, organization)?;
+    let mut change = Change { number, batch: Batch::default() };
+    for product in after.products.values() {
+        let known = before.products.get(&product.id);
+        if known.is_none_or(|known| known.name != product.name || known.state != product.state) {
+            change.put(
+                KeySpace::CatalogProduct,
+                &[product.id.as_str()],
+                &ProductEntry {
+                    id: product.id.to_string(),
+                    name: product.name.clone(),
+                    state: product.state,
+                },
+            )?;
+        }
+        for sku in product.skus.values() {
+            if known.and_then(|known| known.skus.get(&sku.id)) != Some(sku) {
+                change.put(
+                    KeySpace::CatalogSku,
+                    &[product.id.as_str(), sku.id.as_str()],
+                    &SkuEntry {
+                        product: product.id.to_string(),
+                        id: sku.id.to_string(),
+                        name: sku.name.clone(),
+                        usage_unit: sku.usage_unit.clone(),
+                        state: sku.state,
+                    },
+                )?;
+            }
+        }
+    }
+    for instance in after.instances.values() {
+        if before.instances.get(&instance.id) != Some(instance) {
+            change.put(
+                KeySpace::CatalogInstance,
+                &[instance.id.as_str()],
+                &InstanceEntry {
+                    id: instance.id.to_string(),
+                    product: instance.product.to_string(),
+                    name: instance.name.clone(),
+                    state: instance.state,
+                },
+            )?;
+        }
+    }
+    change.remove_what_is_gone(before, after);
+    core.engine.pass(FaultPoint::CatalogWrite)?;
+    core.engine.stage_batch(change.batch)?;
+    core.engine.flush()
+}
+
+struct Change {
+    number: OrganizationNumber,
+    batch: Batch,
+}
+
+impl Change {
+    fn key(&self, space: KeySpace, parts: &[&str]) -> Vec<u8> {
+        let mut key = space.of_organization(self.number);
+        parts.iter().for_each(|part| push_part(&mut key, part));
+        key
+    }
+
+    fn put(
+        &mut self,
+        space: KeySpace,
+        parts: &[&str],
+        entry: &impl Serialize,
+    ) -> Result<(), StoreError> {
+        let key = self.key(space, parts);
+        let body = serde_json::to_vec(entry)
+            .map_err(|_| StoreError::Unrepresentable("a catalog entry that is no JSON"))?;
+        let mut frame = codec::start_frame(body.len());
+        frame.extend_from_slice(&body);
+        codec::finish_frame(&mut frame, VERSION, &key);
+        self.batch.put(&key, frame);
+        Ok(())
+    }
+
+    fn remove_what_is_gone(&mut self, before: &Catalog, after: &Catalog) {
+        for product in before.products.values() {
+            let kept = after.products.get(&product.id);
+            if kept.is_none() {
+                let key = self.key(KeySpace::CatalogProduct, &[product.id.as_str()]);
+                self.batch.remove(&key);
+            }
+            for sku in product
+                .skus
+                .keys()
+                .filter(|id| !kept.is_some_and(|kept| kept.skus.contains_key(*id)))
+            {
+                let key = self.key(KeySpace::CatalogSku, &[product.id.as_str(), sku.as_str()]);
+                self.batch.remove(&key);
+            }
+        }
+        for id in before.instances.keys().filter(|id| !after.instances.contains_key(*id)) {
+            let key = self.key(KeySpace::CatalogInstance, &[id.as_str()]);
+            self.batch.remove(&key);
+        }
+    }
+}

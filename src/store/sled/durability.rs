@@ -1,0 +1,153 @@
+//! Gives sled the fdatasync it lacks.
+//!
+//! sled 0.34.7 makes its log "stable" with `sync_file_range(2)`, which neither flushes the disk's
+//! write cache nor commits the file's size: what it calls flushed does not survive a power cut. sled
+//! takes that function from the C library by name, so this module defines the name itself and calls
+//! `fdatasync(2)` in its place. Doing it underneath sled, rather than after its flush returns, also
+//! keeps sled from reusing a segment whose successor is not on the disk yet.
+//!
+//! A change of linking could silently bring the C library's function back, so [`SyncWitness`] lets
+//! the store check on every open that a flush really came through here, and a test does the same
+//! from outside with strace.
+//!
+//! sled writes from several threads at once. An fdatasync that starts after a write returned covers
+//! that write, so callers that wait at the same time share one.
+
+#![allow(unsafe_code)] // the only place: a C symbol to define, and a C function to call
+
+use std::{
+    collections::BTreeMap,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+/// How far one file has come. Tickets count the callers.
+#[derive(Clone, Copy)]
+struct FileSync {
+    last_ticket: u64,
+    synced_through: u64,
+    failed_through: u64,
+    running: bool,
+}
+
+struct Syncs {
+    files: BTreeMap<libc::c_int, FileSync>,
+    completed: u64,
+}
+
+static SYNCS: Mutex<Syncs> = Mutex::new(Syncs { files: BTreeMap::new(), completed: 0 });
+static CHANGED: Condvar = Condvar::new();
+
+fn lock() -> MutexGuard<'static, Syncs> {
+    // Nothing below can panic half-way through a change, so a poisoned lock is still whole.
+    SYNCS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn file(syncs: &mut Syncs, fd: libc::c_int) -> &mut FileSync {
+    syncs.files.entry(fd).or_insert(FileSync {
+        last_ticket: 0,
+        synced_through: 0,
+        failed_through: 0,
+        running: false,
+    })
+}
+
+/// Returns once everything written to `fd` before the call is on the disk; `false` if that failed.
+fn sync(fd: libc::c_int) -> bool {
+    let mut syncs = lock();
+    let state = file(&mut syncs, fd);
+    state.last_ticket += 1;
+    let ticket = state.last_ticket;
+    loop {
+        let state = file(&mut syncs, fd);
+        // Failure first: a success that came later says nothing about pages the kernel has already
+        // given up on.
+        if state.failed_through >= ticket {
+            return false;
+        }
+        if state.synced_through >= ticket {
+            return true;
+        }
+        if state.running {
+            syncs = CHANGED.wait(syncs).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        }
+        state.running = true;
+        let covered = state.last_ticket;
+        drop(syncs);
+        // SAFETY: fdatasync takes any integer and touches no memory of ours.
+        let succeeded = unsafe { libc::fdatasync(fd) } == 0;
+        syncs = lock();
+        syncs.completed += u64::from(succeeded);
+        let state = file(&mut syncs, fd);
+        state.running = false;
+        if succeeded {
+            state.synced_through = covered;
+        } else {
+            state.failed_through = covered;
+        }
+        CHANGED.notify_all();
+    }
+}
+
+/// Takes the place of the C library's function of this name for the whole process.
+///
+/// # Safety
+/// Safe to call with any arguments; `unsafe` only because it stands in for a C function.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn sync_file_range(
+    fd: libc::c_int,
+    _offset: libc::off64_t,
+    _bytes: libc::off64_t,
+    _flags: libc::c_uint,
+) -> libc::c_int {
+    if sync(fd) {
+        return 0;
+    }
+    // SAFETY: the location is this thread's own errno. EIO, never ENOSYS: on that sled would retry
+    // with fsync, and a retried fsync succeeds without having written anything.
+    unsafe { *libc::__errno_location() = libc::EIO };
+    -1
+}
+
+/// Watches whether flushes come through this module.
+pub(super) struct SyncWitness(u64);
+
+impl SyncWitness {
+    /// Starts watching.
+    pub(super) fn start() -> Self {
+        Self(lock().completed)
+    }
+
+    /// Whether an fdatasync has succeeded since.
+    pub(super) fn saw_one(&self) -> bool {
+        lock().completed > self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, os::fd::AsRawFd as _};
+
+    use super::*;
+
+    #[test]
+    fn a_real_file_syncs_and_a_bad_descriptor_fails() {
+        let witness = SyncWitness::start();
+        let mut real = tempfile::tempfile().unwrap();
+        real.write_all(b"x").unwrap();
+        assert!(sync(real.as_raw_fd()));
+        assert!(witness.saw_one());
+        assert!(!sync(-1));
+    }
+
+    #[test]
+    fn waiting_callers_share_and_all_return() {
+        let real = tempfile::tempfile().unwrap();
+        let fd = real.as_raw_fd();
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| (0..20).for_each(|_| assert!(sync(fd))));
+            }
+        });
+    }
+}

@@ -1,0 +1,290 @@
+//! The one sled tree: opening it safely, reading, staging and flushing, and refusing everything
+//! after a failure.
+
+use std::{
+    ops::RangeBounds,
+    path::Path,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use sled::IVec;
+
+use super::{
+    durability::SyncWitness,
+    faults::{FaultPoint, Faults},
+    options::{OpenError, StoreOptions},
+};
+use crate::store::{StoreError, StoreStatus};
+
+/// Largest value that may be stored. A sled leaf holds up to 16 entries, and a page over 128 KiB
+/// would go into a blob file that sled never syncs: 16 × 7,168 B stays below.
+pub(super) const VALUE_BYTES_MAX: usize = 7_168;
+
+/// sled, and whether it can still be trusted.
+pub(super) struct Engine {
+    // Taken out only by `Drop`.
+    db: Option<sled::Db>,
+    failure: OnceLock<Arc<str>>,
+    // Whether it was sled that failed, rather than something of ours.
+    sled_failed: AtomicBool,
+    faults: Faults,
+}
+
+/// A key and its value.
+pub(super) type Entry = (IVec, IVec);
+
+impl Engine {
+    /// Opens the tree of `options.data_dir`, creating it if need be.
+    pub(super) fn open(options: &StoreOptions) -> Result<Self, OpenError> {
+        let directory = &options.data_dir;
+        let created = create_directory(directory)?;
+        remove_unfinished_snapshots(directory)?;
+        let db = open_unlocked(options)?;
+        let engine = Self {
+            db: Some(db),
+            failure: OnceLock::new(),
+            sled_failed: AtomicBool::new(false),
+            faults: options.faults.clone(),
+        };
+        refuse_blobs(directory)?;
+        if created || !engine.db().was_recovered() {
+            sync_directories(directory)?;
+        }
+        Ok(engine)
+    }
+
+    fn db(&self) -> &sled::Db {
+        self.db.as_ref().expect("only Drop takes it out")
+    }
+
+    /// Writes one entry and proves that the flush went through our fdatasync.
+    pub(super) fn prove_durability(&self, key: &[u8], value: &[u8]) -> Result<(), OpenError> {
+        let witness = SyncWitness::start();
+        self.stage(key, value)?;
+        self.flush()?;
+        if witness.saw_one() { Ok(()) } else { Err(OpenError::NotDurable) }
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<IVec>, StoreError> {
+        self.db().get(key).map_err(|error| read_error(&error))
+    }
+
+    /// Entries of a range of keys, in order.
+    pub(super) fn range<K, R>(
+        &self,
+        keys: R,
+    ) -> impl DoubleEndedIterator<Item = Result<Entry, StoreError>> + use<K, R>
+    where
+        K: AsRef<[u8]>,
+        R: RangeBounds<K>,
+    {
+        self.db().range(keys).map(|entry| entry.map_err(|error| read_error(&error)))
+    }
+
+    /// Entries whose keys begin with `prefix`, in order.
+    pub(super) fn prefix(
+        &self,
+        prefix: &[u8],
+    ) -> impl DoubleEndedIterator<Item = Result<Entry, StoreError>> + use<> {
+        self.db().scan_prefix(prefix).map(|entry| entry.map_err(|error| read_error(&error)))
+    }
+
+    /// Puts one entry, durable with the next flush. On its own it is atomic.
+    pub(super) fn stage(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        debug_assert!(
+            value.len() <= VALUE_BYTES_MAX,
+            "a value of {} bytes would become a blob",
+            value.len()
+        );
+        self.writable()?;
+        self.db().insert(key, value).map(drop).map_err(|error| self.write_error(&error))
+    }
+
+    /// Removes one entry, durable with the next flush.
+    pub(super) fn unstage(&self, key: &[u8]) -> Result<(), StoreError> {
+        self.writable()?;
+        self.db().remove(key).map(drop).map_err(|error| self.write_error(&error))
+    }
+
+    /// Puts a batch, all or nothing, durable with the next flush.
+    pub(super) fn stage_batch(&self, batch: Batch) -> Result<(), StoreError> {
+        self.writable()?;
+        self.db().apply_batch(batch.0).map_err(|error| self.write_error(&error))
+    }
+
+    /// Returns once everything staged before is on the disk.
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
+        self.writable()?;
+        self.db().flush().map(drop).map_err(|error| self.write_error(&error))
+    }
+
+    /// Reports that a step of the store was reached; fails where a test planted a fault.
+    pub(super) fn pass(&self, point: FaultPoint) -> Result<(), StoreError> {
+        self.faults.pass(point).inspect_err(|error| self.fail(&error.to_string()))
+    }
+
+    /// Refuses all writes from now on. The first reason stays.
+    pub(super) fn fail(&self, reason: &str) {
+        if self.failure.set(reason.into()).is_ok() {
+            tracing::error!(
+                reason,
+                "the store failed and refuses writes; free space or repair the disk, then restart meterd"
+            );
+        }
+    }
+
+    /// Fails unless writes are still allowed.
+    pub(super) fn writable(&self) -> Result<(), StoreError> {
+        match self.failure.get() {
+            None => Ok(()),
+            Some(reason) => Err(StoreError::Failed(Arc::clone(reason))),
+        }
+    }
+
+    pub(super) fn status(&self) -> StoreStatus {
+        self.failure
+            .get()
+            .map_or(StoreStatus::Ready, |reason| StoreStatus::Failed(Arc::clone(reason)))
+    }
+
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.db().size_on_disk().unwrap_or_default()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.db().is_empty()
+    }
+
+    fn write_error(&self, error: &sled::Error) -> StoreError {
+        self.sled_failed.store(true, Ordering::Release);
+        self.fail(&error.to_string());
+        StoreError::Engine(error.to_string().into())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let Some(db) = self.db.take() else { return };
+        if self.sled_failed.load(Ordering::Acquire) {
+            // sled syncs once more when it is dropped, and panics if that fails. Its files need
+            // nothing from us: what was acknowledged is in them, and the rest may be lost.
+            std::mem::forget(db);
+        }
+    }
+}
+
+/// Writes that land together or not at all.
+#[derive(Default)]
+pub(super) struct Batch(sled::Batch);
+
+impl Batch {
+    pub(super) fn put(&mut self, key: &[u8], value: Vec<u8>) {
+        debug_assert!(
+            value.len() <= VALUE_BYTES_MAX,
+            "a value of {} bytes would become a blob",
+            value.len()
+        );
+        self.0.insert(key, value);
+    }
+
+    pub(super) fn remove(&mut self, key: &[u8]) {
+        self.0.remove(key);
+    }
+}
+
+fn read_error(error: &sled::Error) -> StoreError {
+    match error {
+        sled::Error::Corruption { .. } => StoreError::Damaged(format!("sled: {error}").into()),
+        other => StoreError::Engine(other.to_string().into()),
+    }
+}
+
+fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io { what, path, source }
+}
+
+/// How long another owner of the store may take to let go of it. A process that exits, and sled's own
+/// threads after a close, hold the file lock for a moment longer.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
+
+fn open_unlocked(options: &StoreOptions) -> Result<sled::Db, OpenError> {
+    let config = sled::Config::new()
+        .path(&options.data_dir)
+        .cache_capacity(options.cache_bytes)
+        // sled's own flusher thread only logs when a flush fails.
+        .flush_every_ms(None)
+        .mode(sled::Mode::HighThroughput);
+    let mut waited = Duration::ZERO;
+    loop {
+        match config.open() {
+            Ok(db) => return Ok(db),
+            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+                if waited >= LOCK_PATIENCE {
+                    return Err(OpenError::InUse(options.data_dir.clone()));
+                }
+                std::thread::sleep(LOCK_RETRY);
+                waited += LOCK_RETRY;
+            }
+            Err(error) => return Err(OpenError::Store(read_error(&error))),
+        }
+    }
+}
+
+/// Whether the directory had to be created.
+fn create_directory(directory: &Path) -> Result<bool, OpenError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+
+    if directory.is_dir() {
+        return Ok(false);
+    }
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(io("cannot create", directory))?;
+    Ok(true)
+}
+
+/// sled takes a snapshot file that it was interrupted in writing for a finished one, and then finds
+/// it corrupt. The unfinished file holds nothing that is not in the log.
+fn remove_unfinished_snapshots(directory: &Path) -> Result<(), OpenError> {
+    for entry in std::fs::read_dir(directory).map_err(io("cannot list", directory))? {
+        let path = entry.map_err(io("cannot list", directory))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            std::fs::remove_file(&path).map_err(io("cannot remove", &path))?;
+            tracing::warn!(
+                file = name,
+                "removed a snapshot that an earlier process did not finish"
+            );
+        }
+    }
+    Ok(())
+}
+
+fn refuse_blobs(directory: &Path) -> Result<(), OpenError> {
+    let blobs = directory.join("blobs");
+    let entries = match std::fs::read_dir(&blobs) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io("cannot list", &blobs)(error)),
+    };
+    if entries.count() == 0 { Ok(()) } else { Err(OpenError::Blobs(blobs)) }
+}
+
+/// Makes freshly created names durable: a synced file is lost if its directory entry is.
+fn sync_directories(directory: &Path) -> Result<(), OpenError> {
+    let absolute = std::path::absolute(directory).map_err(io("cannot resolve", directory))?;
+    for path in absolute.ancestors().take(2) {
+        std::fs::File::open(path)
+            .and_then(|opened| opened.sync_all())
+            .map_err(io("cannot sync", path))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! Places at which a test can make the store fail, or the process die. They do nothing unless a
+//! test arms one; there is no way to arm them from outside the process.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::store::StoreError;
+
+/// A step of the store that a fault can be planted at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultPoint {
+    /// A commit is about to hand its log chunks to sled.
+    CommitWrite,
+    /// The chunks are with sled, the flush has not begun.
+    CommitFlush,
+    /// The flush returned; nothing is published or answered yet.
+    CommitPublish,
+    /// The index flusher or a merger is about to write a page of a run.
+    RunPage,
+    /// A run is complete and flushed, the manifest does not name it yet.
+    RunComplete,
+    /// A batch of rollup rows is about to be written.
+    RollupBatch,
+    /// The manifest is about to be written.
+    ManifestWrite,
+    /// The manifest is durable; memory still shows the state before.
+    ManifestPublish,
+    /// Pages of a dead run are about to be removed.
+    RunRemoval,
+    /// A catalog change is about to be written.
+    CatalogWrite,
+}
+
+/// What happens there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultAction {
+    /// The step fails as if the disk had.
+    Fail,
+    /// The process dies at once, as if killed.
+    Abort,
+    /// The thread panics.
+    Panic,
+}
+
+#[derive(Debug)]
+struct Armed {
+    point: FaultPoint,
+    passes_left: u32,
+    action: FaultAction,
+}
+
+/// The planted fault of one store, if any.
+#[derive(Debug, Clone, Default)]
+pub struct Faults(Arc<Mutex<Option<Armed>>>);
+
+impl Faults {
+    /// Plants a fault that strikes when `point` is reached after it was passed `passes` times.
+    pub fn arm(&self, point: FaultPoint, passes: u32, action: FaultAction) {
+        *self.0.lock() = Some(Armed { point, passes_left: passes, action });
+    }
+
+    /// Whether a planted fault has not struck yet.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        self.0.lock().is_some()
+    }
+
+    pub(super) fn pass(&self, point: FaultPoint) -> Result<(), StoreError> {
+        let mut armed = self.0.lock();
+        let Some(fault) = armed.as_mut().filter(|fault| fault.point == point) else {
+            return Ok(());
+        };
+        if fault.passes_left > 0 {
+            fault.passes_left -= 1;
+            return Ok(());
+        }
+        let action = fault.action;
+        *armed = None;
+        drop(armed);
+        match action {
+            FaultAction::Fail => {
+                Err(StoreError::Engine(format!("planted fault at {point:?}").into()))
+            }
+            FaultAction::Abort => std::process::abort(),
+            FaultAction::Panic => panic!("planted panic at {point:?}"),
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! The index in memory, and the hand-over between the committer and the background threads.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+
+use super::{
+    key::{KeyHasher, UuidKey},
+    manifest::Manifest,
+    memtable::Memtable,
+    pacer::Pacer,
+    run::{ENTRY_BYTES, Run, RunSummary},
+    snapshot::IndexSnapshot,
+};
+use crate::{
+    domain::usage::LogSequence,
+    store::{
+        StoreError,
+        sled::{engine::Engine, options::StoreOptions, rollup::layer::FrozenLayer},
+    },
+};
+
+/// Frozen memtables that may wait for the flusher before commits wait for it.
+const FROZEN_MAX: usize = 2;
+/// Merging may owe this many memtables' worth of bytes before it goes at full speed.
+const TOLERATED_MERGE_MEMTABLES: u64 = 64;
+/// How often a waiting thread looks whether the store failed or closes.
+const WAIT_STEP: Duration = Duration::from_millis(50);
+
+/// A full memtable with the totals of the same records: written out together.
+#[derive(Debug)]
+pub(in crate::store::sled) struct Frozen {
+    pub(in crate::store::sled) memtable: Arc<Memtable>,
+    pub(in crate::store::sled) layer: Arc<FrozenLayer>,
+}
+
+#[derive(Debug, Default)]
+struct Hands {
+    to_flush: VecDeque<Arc<Frozen>>,
+    stopping: bool,
+}
+
+/// The uuid index of an open store.
+pub(in crate::store::sled) struct Index {
+    pub(in crate::store::sled) hasher: KeyHasher,
+    pub(in crate::store::sled) snapshot: ArcSwap<IndexSnapshot>,
+    /// Looked into before the snapshot: keys move from here to there, never back.
+    pub(in crate::store::sled) live: RwLock<Memtable>,
+    pub(in crate::store::sled) flush_pacer: Pacer,
+    pub(in crate::store::sled) merge_pacer: Pacer,
+    manifest: Mutex<Manifest>,
+    hands: Mutex<Hands>,
+    changed: Condvar,
+    memtable_keys_max: usize,
+    merge_fan_in: usize,
+    runs_max: usize,
+}
+
+impl Index {
+    pub(in crate::store::sled) fn new(
+        options: &StoreOptions,
+        hasher: KeyHasher,
+        manifest: Manifest,
+        runs: Vec<Arc<Run>>,
+        live: Memtable,
+    ) -> Self {
+        let memtable_bytes = (options.memtable_keys_max * ENTRY_BYTES) as u64;
+        let index = Self {
+            hasher,
+            snapshot: ArcSwap::from_pointee(IndexSnapshot {
+                generation: 1,
+                frozen: Vec::new(),
+                runs,
+            }),
+            live: RwLock::new(live),
+            flush_pacer: Pacer::new(FROZEN_MAX as u64 * memtable_bytes),
+            merge_pacer: Pacer::new(TOLERATED_MERGE_MEMTABLES * memtable_bytes),
+            manifest: Mutex::new(manifest),
+            hands: Mutex::new(Hands::default()),
+            changed: Condvar::new(),
+            memtable_keys_max: options.memtable_keys_max,
+            merge_fan_in: options.merge_fan_in.max(2),
+            runs_max: options.runs_max.max(options.merge_fan_in + 1),
+        };
+        index.recount_merge_debt();
+        index
+    }
+
+    /// Whether the live memtable has no room left.
+    pub(in crate::store::sled) fn is_full(&self) -> bool {
+        self.live.read().len() >= self.memtable_keys_max
+    }
+
+    /// Looks everywhere.
+    pub(in crate::store::sled) fn find(
+        &self,
+        engine: &Engine,
+        key: &UuidKey,
+    ) -> Result<Option<LogSequence>, StoreError> {
+        if let Some(sequence) = self.live.read().get(key) {
+            return Ok(Some(sequence));
+        }
+        self.snapshot.load().find(engine, &self.hasher, key)
+    }
+
+    /// Waits until the background threads can take another memtable, then freezes the live one
+    /// together with `freeze_layer`'s totals. Only the committer calls this, between commits: all of
+    /// what it freezes is durable, so a run never gets ahead of the log.
+    pub(in crate::store::sled) fn freeze(
+        &self,
+        engine: &Engine,
+        freeze_layer: impl FnOnce() -> Arc<FrozenLayer>,
+    ) -> Result<(), StoreError> {
+        let mut hands = self.hands.lock();
+        while hands.to_flush.len() >= FROZEN_MAX || self.snapshot.load().runs.len() >= self.runs_max
+        {
+            engine.writable()?;
+            if hands.stopping {
+                return Err(StoreError::Closed);
+            }
+            self.changed.wait_for(&mut hands, WAIT_STEP);
+        }
+        let mut live = self.live.write();
+        let fresh = Memtable::new(self.hasher, self.memtable_keys_max);
+        let memtable = Arc::new(std::mem::replace(&mut *live, fresh));
+        let frozen = Arc::new(Frozen { memtable: Arc::clone(&memtable), layer: freeze_layer() });
+        // While `live` is locked, so that a reader who finds it empty finds the new snapshot.
+        let before = self.snapshot.load_full();
+        let mut after = IndexSnapshot::clone(&before);
+        after.generation += 1;
+        after.frozen.push(memtable);
+        self.snapshot.store(Arc::new(after));
+        drop(live);
+        self.flush_pacer.owe((frozen.memtable.len() * ENTRY_BYTES) as u64);
+        hands.to_flush.push_back(frozen);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Waits for a frozen memtable; `None` when the store closes or failed.
+    pub(super) fn next_frozen(&self, engine: &Engine) -> Option<Arc<Frozen>> {
+        let mut hands = self.hands.lock();
+        loop {
+            if hands.stopping || engine.writable().is_err() {
+                return None;
+            }
+            if let Some(frozen) = hands.to_flush.front() {
+                return Some(Arc::clone(frozen));
+            }
+            self.changed.wait_for(&mut hands, WAIT_STEP);
+        }
+    }
+
+    /// Waits for enough runs of one of `levels` to merge, and picks the oldest; `None` when the store
+    /// closes or failed.
+    pub(super) fn next_merge(
+        &self,
+        engine: &Engine,
+        levels: impl Fn(u32) -> bool,
+    ) -> Option<Vec<Arc<Run>>> {
+        let mut hands = self.hands.lock();
+        loop {
+            if hands.stopping || engine.writable().is_err() {
+                return None;
+            }
+            let snapshot = self.snapshot.load();
+            let mut due: Vec<u32> = snapshot
+                .runs
+                .iter()
+                .map(|run| run.summary.level)
+                .filter(|level| levels(*level))
+                .collect();
+            due.sort_unstable();
+            due.dedup();
+            for level in due {
+                let of_level = snapshot.runs.iter().filter(|run| run.summary.level == level);
+                let oldest: Vec<Arc<Run>> = of_level.take(self.merge_fan_in).cloned().collect();
+                if oldest.len() == self.merge_fan_in {
+                    return Some(oldest);
+                }
+            }
+            drop(snapshot);
+            self.changed.wait_for(&mut hands, WAIT_STEP);
+        }
+    }
+
+    /// Gives out a run id that no run has had.
+    pub(super) fn new_run_id(&self) -> u32 {
+        let mut manifest = self.manifest.lock();
+        manifest.next_run += 1;
+        manifest.next_run - 1
+    }
+
+    /// Publishes the run that a frozen memtable became, and the checkpoint that comes with it.
+    pub(super) fn publish_flush(
+        &self,
+        engine: &Engine,
+        frozen: &Arc<Frozen>,
+        run: Run,
+    ) -> Result<(), StoreError> {
+        let manifest = self.manifest.lock();
+        let mut next = manifest.clone();
+        next.runs.push(run.summary);
+        next.checkpoint = frozen.layer.through;
+        let run = Arc::new(run);
+        self.replace(engine, manifest, next, |snapshot| {
+            snapshot.frozen.retain(|memtable| !Arc::ptr_eq(memtable, &frozen.memtable));
+            snapshot.runs.push(Arc::clone(&run));
+        })?;
+        self.hands.lock().to_flush.pop_front();
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Publishes a merged run in the place of those that went into it.
+    pub(super) fn publish_merge(
+        &self,
+        engine: &Engine,
+        inputs: &[Arc<Run>],
+        run: Run,
+    ) -> Result<(), StoreError> {
+        let merged = |id: u32| inputs.iter().any(|input| input.summary.id == id);
+        let manifest = self.manifest.lock();
+        let mut next = manifest.clone();
+        next.runs.retain(|summary| !merged(summary.id));
+        next.runs.push(run.summary);
+        next.dead.extend(inputs.iter().map(|input| input.summary.id));
+        let run = Arc::new(run);
+        self.replace(engine, manifest, next, |snapshot| {
+            snapshot.runs.retain(|run| !merged(run.summary.id));
+            snapshot.runs.push(Arc::clone(&run));
+        })?;
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Stores a manifest and then shows memory what it says. In this order: what memory shows must
+    /// survive a crash.
+    fn replace(
+        &self,
+        engine: &Engine,
+        mut manifest: MutexGuard<'_, Manifest>,
+        next: Manifest,
+        change: impl Fn(&mut IndexSnapshot),
+    ) -> Result<(), StoreError> {
+        next.store(engine)?;
+        debug_assert!(is_consistent(&next), "a run is live and dead, or twice in the manifest");
+        *manifest = next;
+        // The committer freezes concurrently, so the snapshot may move under us.
+        self.snapshot.rcu(|snapshot| {
+            let mut changed = IndexSnapshot::clone(snapshot);
+            change(&mut changed);
+            changed
+        });
+        drop(manifest);
+        self.recount_merge_debt();
+        Ok(())
+    }
+
+    /// Forgets a dead run whose pages are gone. The manifest on disk learns of it with its next
+    /// change; until then an open removes nothing, once more.
+    pub(super) fn buried(&self, run: u32) {
+        self.manifest.lock().dead.retain(|dead| *dead != run);
+    }
+
+    fn recount_merge_debt(&self) {
+        let snapshot = self.snapshot.load();
+        let levels = snapshot.runs.iter().map(|run| run.summary.level).max().unwrap_or(0);
+        let of_level = |level| {
+            snapshot.runs.iter().map(|run| &run.summary).filter(move |run| run.level == level)
+        };
+        let owed = (0..=levels)
+            .filter(|level| of_level(*level).count() >= self.merge_fan_in)
+            .flat_map(|level| of_level(level).take(self.merge_fan_in))
+            .map(|run: &RunSummary| run.keys * ENTRY_BYTES as u64)
+            .sum();
+        self.merge_pacer.set_owed(owed);
+    }
+
+    /// Whether the background threads have nothing to do.
+    pub(in crate::store::sled) fn is_idle(&self) -> bool {
+        let waiting = !self.hands.lock().to_flush.is_empty();
+        let dead = !self.manifest.lock().dead.is_empty();
+        !waiting && !dead && self.merge_pacer.owed_bytes() == 0
+    }
+
+    /// Whether the background threads should give up what they are doing.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.hands.lock().stopping
+    }
+
+    /// Makes the background threads end soon.
+    pub(in crate::store::sled) fn stop(&self) {
+        self.hands.lock().stopping = true;
+        self.flush_pacer.stop();
+        self.merge_pacer.stop();
+        self.changed.notify_all();
+    }
+
+    /// Keys in memory and in runs.
+    pub(in crate::store::sled) fn keys(&self) -> u64 {
+        let live = self.live.read().len() as u64;
+        let snapshot = self.snapshot.load();
+        let frozen: u64 = snapshot.frozen.iter().map(|memtable| memtable.len() as u64).sum();
+        live + frozen + snapshot.runs.iter().map(|run| run.summary.keys).sum::<u64>()
+    }
+
+    /// Bytes of memory in use.
+    pub(in crate::store::sled) fn bytes(&self) -> u64 {
+        let live = self.live.read().bytes();
+        let snapshot = self.snapshot.load();
+        let frozen: u64 = snapshot.frozen.iter().map(|memtable| memtable.bytes()).sum();
+        live + frozen + snapshot.runs.iter().map(|run| run.bytes()).sum::<u64>()
+    }
+}
+
+fn is_consistent(manifest: &Manifest) -> bool {
+    let mut ids: Vec<u32> =
+        manifest.runs.iter().map(|run| run.id).chain(manifest.dead.iter().copied()).collect();
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.len() == count && ids.iter().all(|id| *id < manifest.next_run)
+}

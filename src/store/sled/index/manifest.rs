@@ -1,0 +1,131 @@
+//! The manifest: which runs make up the index, which are being removed, and up to where the log is
+//! covered by them and by the stored totals. One value, replaced in one write.
+//!
+//! Body, version 1: checkpoint:u64 | next_run:u32 | runs:u16 { id level pages filter_blocks:u32
+//! keys:u64 first:20 last:20 } | dead:u16 { id:u32 }.
+
+use super::{key::UuidKey, run::RunSummary};
+use crate::{
+    domain::usage::LogSequence,
+    store::{
+        StoreError,
+        sled::{
+            codec::{self, Malformed, Reader},
+            engine::Engine,
+            faults::FaultPoint,
+            keyspace::KeySpace,
+        },
+    },
+};
+
+const VERSION: u8 = 1;
+
+/// The state of the index on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::store::sled) struct Manifest {
+    /// Everything up to this sequence is in the runs and in the stored totals.
+    pub(in crate::store::sled) checkpoint: LogSequence,
+    /// The id of the next run to be written.
+    pub(in crate::store::sled) next_run: u32,
+    /// The runs, oldest first within a level.
+    pub(in crate::store::sled) runs: Vec<RunSummary>,
+    /// Runs whose pages are being removed.
+    pub(in crate::store::sled) dead: Vec<u32>,
+}
+
+impl Manifest {
+    /// Reads the manifest; a store without one is new.
+    pub(in crate::store::sled) fn load(engine: &Engine) -> Result<Self, StoreError> {
+        let key = KeySpace::Manifest.only();
+        let Some(value) = engine.get(&key)? else { return Ok(Self::default()) };
+        codec::open_frame(&value, VERSION, &key)
+            .and_then(Self::parse)
+            .map_err(|error| StoreError::Damaged(format!("uuid index manifest: {error}").into()))
+    }
+
+    fn parse(body: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(body);
+        let checkpoint = LogSequence(reader.u64()?);
+        let next_run = reader.u32()?;
+        let runs = (0..reader.u16()?)
+            .map(|_| {
+                Ok(RunSummary {
+                    id: reader.u32()?,
+                    level: reader.u32()?,
+                    pages: reader.u32()?,
+                    filter_blocks: reader.u32()?,
+                    keys: reader.u64()?,
+                    first: UuidKey::from_bytes(reader.array()?),
+                    last: UuidKey::from_bytes(reader.array()?),
+                })
+            })
+            .collect::<Result<_, Malformed>>()?;
+        let dead = (0..reader.u16()?).map(|_| reader.u32()).collect::<Result<_, _>>()?;
+        reader.end()?;
+        Ok(Self { checkpoint, next_run, runs, dead })
+    }
+
+    /// Replaces the manifest on disk; durable on return.
+    pub(in crate::store::sled) fn store(&self, engine: &Engine) -> Result<(), StoreError> {
+        engine.pass(FaultPoint::ManifestWrite)?;
+        let key = KeySpace::Manifest.only();
+        let too_many = |_| StoreError::Unrepresentable("more than 65,535 runs");
+        let mut frame = codec::start_frame(16 + self.runs.len() * 64);
+        frame.extend_from_slice(&self.checkpoint.0.to_le_bytes());
+        frame.extend_from_slice(&self.next_run.to_le_bytes());
+        frame.extend_from_slice(&u16::try_from(self.runs.len()).map_err(too_many)?.to_le_bytes());
+        for run in &self.runs {
+            for number in [run.id, run.level, run.pages, run.filter_blocks] {
+                frame.extend_from_slice(&number.to_le_bytes());
+            }
+            frame.extend_from_slice(&run.keys.to_le_bytes());
+            frame.extend_from_slice(run.first.as_bytes());
+            frame.extend_from_slice(run.last.as_bytes());
+        }
+        frame.extend_from_slice(&u16::try_from(self.dead.len()).map_err(too_many)?.to_le_bytes());
+        for run in &self.dead {
+            frame.extend_from_slice(&run.to_le_bytes());
+        }
+        codec::finish_frame(&mut frame, VERSION, &key);
+        engine.stage(&key, &frame)?;
+        engine.flush()?;
+        engine.pass(FaultPoint::ManifestPublish)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::store::sled::{
+        index::key::UuidKind, options::StoreOptions, organizations::OrganizationNumber,
+    };
+
+    #[test]
+    fn what_is_stored_reads_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = Engine::open(&StoreOptions::new(directory.path())).unwrap();
+        assert_eq!(Manifest::load(&engine).unwrap(), Manifest::default());
+        let key = |uuid| {
+            UuidKey::new(Uuid::from_u128(uuid), OrganizationNumber(3), UuidKind::ProductUsage)
+        };
+        let run = |id| RunSummary {
+            id,
+            level: id % 3,
+            keys: 9,
+            pages: 1,
+            filter_blocks: 2,
+            first: key(1),
+            last: key(8),
+        };
+        let manifest = Manifest {
+            checkpoint: LogSequence(77),
+            next_run: 40,
+            runs: (0..24).map(run).collect(),
+            dead: vec![30, 31],
+        };
+        manifest.store(&engine).unwrap();
+        assert_eq!(Manifest::load(&engine).unwrap(), manifest);
+    }
+}

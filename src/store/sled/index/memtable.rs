@@ -1,0 +1,60 @@
+//! Uuids that are not in a run yet.
+
+use hashbrown::HashTable;
+
+use super::key::{KeyHasher, UuidKey};
+use crate::domain::usage::LogSequence;
+
+/// Keys in memory, with the sequence of each one's record.
+#[derive(Debug)]
+pub(in crate::store::sled) struct Memtable {
+    hasher: KeyHasher,
+    entries: HashTable<(UuidKey, LogSequence)>,
+}
+
+impl Memtable {
+    pub(in crate::store::sled) fn new(hasher: KeyHasher, capacity: usize) -> Self {
+        Self { hasher, entries: HashTable::with_capacity(capacity) }
+    }
+
+    pub(in crate::store::sled) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(in crate::store::sled) fn get(&self, key: &UuidKey) -> Option<LogSequence> {
+        self.entries.find(self.hasher.hash(key), |entry| entry.0 == *key).map(|entry| entry.1)
+    }
+
+    /// Adds a key unless it is there; answers the sequence it was added with before.
+    pub(in crate::store::sled) fn insert_new(
+        &mut self,
+        key: UuidKey,
+        sequence: LogSequence,
+    ) -> Option<LogSequence> {
+        use hashbrown::hash_table::Entry;
+
+        let hasher = self.hasher;
+        let hash = hasher.hash(&key);
+        match self.entries.entry(hash, |entry| entry.0 == key, |entry| hasher.hash(&entry.0)) {
+            Entry::Occupied(entry) => Some(entry.get().1),
+            Entry::Vacant(entry) => {
+                entry.insert((key, sequence));
+                None
+            }
+        }
+    }
+
+    /// The entries in the order of their keys.
+    pub(in crate::store::sled) fn sorted(&self) -> Vec<(UuidKey, LogSequence)> {
+        let mut entries: Vec<_> = self.entries.iter().copied().collect();
+        entries.sort_unstable_by_key(|entry| entry.0);
+        entries
+    }
+
+    /// Bytes of memory in use.
+    pub(in crate::store::sled) fn bytes(&self) -> u64 {
+        // One control byte per slot besides the entry itself; capacity is 7/8 of the slots.
+        let slots = self.entries.capacity() as u64 * 8 / 7;
+        slots * (size_of::<(UuidKey, LogSequence)>() as u64 + 1)
+    }
+}

@@ -1,0 +1,349 @@
+//! Chunks: up to a few hundred records in one value.
+//!
+//! Records of one chunk share a small table of dimensions (who, what), so that a record takes about
+//! 26 bytes. Layout of the body, version 1, little-endian:
+//!
+//! ```text
+//! kind:u8 = 1 (product usage) | stored_time:i64 ns | earliest:i64 ns | latest:i64 ns
+//! dimensions:u16 { organization:u32 client:text product:text instance:text("" = none) sku:text }
+//! records:u16    { uuid:16 dimension:varint quantity:varint usage_time − stored_time:zigzag ns }
+//! ```
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        id::{ClientId, ProductId, ProductInstanceId, SkuId},
+        quantity::Quantity,
+        totals::Series,
+        usage::{LogSequence, UsageTarget},
+    },
+    store::{
+        StoreError,
+        sled::{
+            codec::{self, Malformed, Reader},
+            engine::VALUE_BYTES_MAX,
+            keyspace::log_key,
+            organizations::OrganizationNumber,
+        },
+    },
+};
+
+const VERSION: u8 = 1;
+const KIND_PRODUCT_USAGE: u8 = 1;
+
+/// Bytes of a chunk, frame included.
+const CHUNK_BYTES_MAX: usize = 6_400;
+
+/// Largest encoding of one record (16 + 3 + 10 + 10 bytes), and of one dimension (4 bytes and four
+/// texts of at most 1 + 200 bytes).
+const RECORD_BYTES_MAX: usize = 39;
+const DIMENSION_BYTES_MAX: usize = 4 + 4 * 201;
+const HEADER_BYTES: usize = codec::FRAME_BYTES + 1 + 3 * 8 + 2 + 2;
+
+const _: () = assert!(CHUNK_BYTES_MAX <= VALUE_BYTES_MAX);
+const _: () = assert!(HEADER_BYTES + DIMENSION_BYTES_MAX + RECORD_BYTES_MAX <= CHUNK_BYTES_MAX);
+
+/// Who reported usage of what: the part of a record that many share.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::store::sled) struct Dimension {
+    pub(in crate::store::sled) organization: OrganizationNumber,
+    pub(in crate::store::sled) series: Series,
+}
+
+/// A record of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store::sled) struct ChunkRecord {
+    pub(in crate::store::sled) uuid: Uuid,
+    /// Index into the chunk's dimensions.
+    pub(in crate::store::sled) dimension: u16,
+    pub(in crate::store::sled) quantity: Quantity,
+    pub(in crate::store::sled) usage_time: Timestamp,
+}
+
+/// A decoded chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::store::sled) struct Chunk {
+    pub(in crate::store::sled) sequence: LogSequence,
+    pub(in crate::store::sled) stored_time: Timestamp,
+    pub(in crate::store::sled) earliest_usage: Timestamp,
+    pub(in crate::store::sled) latest_usage: Timestamp,
+    pub(in crate::store::sled) dimensions: Vec<Dimension>,
+    pub(in crate::store::sled) records: Vec<ChunkRecord>,
+}
+
+impl Chunk {
+    /// Reads a chunk back.
+    pub(in crate::store::sled) fn decode(
+        sequence: LogSequence,
+        value: &[u8],
+    ) -> Result<Self, StoreError> {
+        Self::parse(sequence, value).map_err(|error| {
+            StoreError::Damaged(format!("log chunk {}: {error}", sequence.0).into())
+        })
+    }
+
+    fn parse(sequence: LogSequence, value: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(codec::open_frame(value, VERSION, &log_key(sequence))?);
+        if reader.u8()? != KIND_PRODUCT_USAGE {
+            return Err(Malformed::Content);
+        }
+        let stored_nanos = reader.i64()?;
+        let earliest_usage = timestamp(reader.i64()?);
+        let latest_usage = timestamp(reader.i64()?);
+        let count = reader.u16()?;
+        let dimensions: Vec<Dimension> =
+            (0..count).map(|_| parse_dimension(&mut reader)).collect::<Result<_, _>>()?;
+        let count = reader.u16()?;
+        let mut records = Vec::with_capacity(usize::from(count));
+        for _ in 0..count {
+            let uuid = Uuid::from_bytes(reader.array()?);
+            let dimension = u16::try_from(reader.varint_u64()?).map_err(|_| Malformed::Content)?;
+            if usize::from(dimension) >= dimensions.len() {
+                return Err(Malformed::Content);
+            }
+            let quantity = reader.varint_u64()?.try_into().ok().and_then(Quantity::new);
+            let usage_nanos =
+                stored_nanos.checked_add(reader.varint_i64()?).ok_or(Malformed::Content)?;
+            records.push(ChunkRecord {
+                uuid,
+                dimension,
+                quantity: quantity.ok_or(Malformed::Content)?,
+                usage_time: timestamp(usage_nanos),
+            });
+        }
+        reader.end()?;
+        Ok(Self {
+            sequence,
+            stored_time: timestamp(stored_nanos),
+            earliest_usage,
+            latest_usage,
+            dimensions,
+            records,
+        })
+    }
+
+    /// The dimension of one of the chunk's records.
+    pub(in crate::store::sled) fn dimension(
+        &self,
+        record: &ChunkRecord,
+    ) -> Result<&Dimension, StoreError> {
+        self.dimensions.get(usize::from(record.dimension)).ok_or_else(|| {
+            StoreError::Damaged(
+                format!("log chunk {}: {}", self.sequence.0, Malformed::Content).into(),
+            )
+        })
+    }
+}
+
+fn parse_dimension(reader: &mut Reader<'_>) -> Result<Dimension, Malformed> {
+    let organization = OrganizationNumber(reader.u32()?);
+    let client = ClientId::new(reader.text()?).map_err(|_| Malformed::Content)?;
+    let product = ProductId::new(reader.text()?).map_err(|_| Malformed::Content)?;
+    let instance = match reader.text()? {
+        "" => None,
+        text => Some(ProductInstanceId::new(text).map_err(|_| Malformed::Content)?),
+    };
+    let sku = SkuId::new(reader.text()?).map_err(|_| Malformed::Content)?;
+    let target = UsageTarget { product, instance };
+    Ok(Dimension { organization, series: Series { target, sku, client } })
+}
+
+/// Every 64-bit number of nanoseconds is a timestamp of the supported range (years 1677 to 2262).
+fn timestamp(nanos: i64) -> Timestamp {
+    Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or_default()
+}
+
+/// Nanoseconds since 1970 as the log keeps them.
+pub(in crate::store::sled) fn log_nanos(instant: Timestamp) -> Result<i64, StoreError> {
+    i64::try_from(instant.as_nanosecond())
+        .map_err(|_| StoreError::Unrepresentable("a time before 1678 or after 2261"))
+}
+
+/// Builds one chunk after another.
+pub(in crate::store::sled) struct ChunkWriter {
+    stored_nanos: i64,
+    sequence: LogSequence,
+    dimension_bytes: Vec<u8>,
+    // Group-wide dimension numbers in the order of their first use in this chunk.
+    dimensions: Vec<usize>,
+    record_bytes: Vec<u8>,
+    records: u16,
+    earliest_nanos: i64,
+    latest_nanos: i64,
+    finished: Vec<(LogSequence, Vec<u8>)>,
+}
+
+impl ChunkWriter {
+    /// Starts with the chunk of sequence `first`.
+    pub(in crate::store::sled) fn new(
+        first: LogSequence,
+        stored_time: Timestamp,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            stored_nanos: log_nanos(stored_time)?,
+            sequence: first,
+            dimension_bytes: Vec::new(),
+            dimensions: Vec::new(),
+            record_bytes: Vec::new(),
+            records: 0,
+            earliest_nanos: i64::MAX,
+            latest_nanos: i64::MIN,
+            finished: Vec::new(),
+        })
+    }
+
+    /// Makes room for one more record, whatever its size, and says which sequence it will have.
+    pub(in crate::store::sled) fn next_sequence(&mut self) -> LogSequence {
+        let used = HEADER_BYTES + self.dimension_bytes.len() + self.record_bytes.len();
+        if used + DIMENSION_BYTES_MAX + RECORD_BYTES_MAX > CHUNK_BYTES_MAX {
+            self.finish_chunk();
+        }
+        self.sequence
+    }
+
+    /// Appends a record. `number` identifies the dimension within the group of this writer.
+    pub(in crate::store::sled) fn push(
+        &mut self,
+        number: usize,
+        dimension: &Dimension,
+        uuid: Uuid,
+        quantity: Quantity,
+        usage_nanos: i64,
+    ) {
+        let index =
+            self.dimensions.iter().position(|known| *known == number).unwrap_or_else(|| {
+                put_dimension(&mut self.dimension_bytes, dimension);
+                self.dimensions.push(number);
+                self.dimensions.len() - 1
+            });
+        self.record_bytes.extend_from_slice(uuid.as_bytes());
+        codec::put_varint(&mut self.record_bytes, index as u128);
+        codec::put_varint(&mut self.record_bytes, u128::from(quantity.get().unsigned_abs()));
+        codec::put_varint_i64(
+            &mut self.record_bytes,
+            usage_nanos.saturating_sub(self.stored_nanos),
+        );
+        self.records += 1;
+        self.earliest_nanos = self.earliest_nanos.min(usage_nanos);
+        self.latest_nanos = self.latest_nanos.max(usage_nanos);
+    }
+
+    fn finish_chunk(&mut self) {
+        if self.records == 0 {
+            return;
+        }
+        let mut frame = codec::start_frame(CHUNK_BYTES_MAX);
+        frame.push(KIND_PRODUCT_USAGE);
+        for nanos in [self.stored_nanos, self.earliest_nanos, self.latest_nanos] {
+            frame.extend_from_slice(&nanos.to_le_bytes());
+        }
+        let dimensions = u16::try_from(self.dimensions.len()).unwrap_or(u16::MAX);
+        frame.extend_from_slice(&dimensions.to_le_bytes());
+        frame.append(&mut self.dimension_bytes);
+        frame.extend_from_slice(&self.records.to_le_bytes());
+        frame.append(&mut self.record_bytes);
+        codec::finish_frame(&mut frame, VERSION, &log_key(self.sequence));
+        debug_assert!(frame.len() <= CHUNK_BYTES_MAX, "a chunk of {} bytes", frame.len());
+        self.finished.push((self.sequence, frame));
+        self.sequence = LogSequence(self.sequence.0 + 1);
+        self.dimensions.clear();
+        self.records = 0;
+        self.earliest_nanos = i64::MAX;
+        self.latest_nanos = i64::MIN;
+    }
+
+    /// The finished chunks, in order.
+    pub(in crate::store::sled) fn finish(mut self) -> Vec<(LogSequence, Vec<u8>)> {
+        self.finish_chunk();
+        self.finished
+    }
+}
+
+fn put_dimension(out: &mut Vec<u8>, dimension: &Dimension) {
+    let series = &dimension.series;
+    out.extend_from_slice(&dimension.organization.0.to_le_bytes());
+    codec::put_text(out, series.client.as_str());
+    codec::put_text(out, series.target.product.as_str());
+    codec::put_text(out, series.target.instance.as_ref().map_or("", ProductInstanceId::as_str));
+    codec::put_text(out, series.sku.as_str());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dimension(number: usize) -> Dimension {
+        let target = UsageTarget {
+            product: ProductId::new(&format!("product-{}", number % 3)).unwrap(),
+            instance: (number % 2 == 1)
+                .then(|| ProductInstanceId::new("ж".repeat(50).as_str()).unwrap()),
+        };
+        let sku = SkuId::new(&format!("{number:050}")).unwrap();
+        let series = Series { target, sku, client: ClientId::new("c").unwrap() };
+        Dimension { organization: OrganizationNumber(7), series }
+    }
+
+    fn write(records: usize, dimensions: usize) -> Vec<(LogSequence, Vec<u8>)> {
+        let stored: Timestamp = "2026-11-20T12:00:00.123456789Z".parse().unwrap();
+        let mut writer = ChunkWriter::new(LogSequence(5), stored).unwrap();
+        for record in 0..records {
+            writer.next_sequence();
+            let number = record % dimensions;
+            let quantity = Quantity::new(i64::MAX - record as i64).unwrap();
+            let nanos = log_nanos(stored).unwrap() - (record as i64) * 1_000_000_007;
+            writer.push(
+                number,
+                &dimension(number),
+                Uuid::from_u128(record as u128),
+                quantity,
+                nanos,
+            );
+        }
+        writer.finish()
+    }
+
+    #[test]
+    fn records_read_back_across_chunks() {
+        for dimensions in [1, 2, 100] {
+            let chunks = write(1000, dimensions);
+            let mut seen = 0;
+            for (at, (sequence, value)) in chunks.iter().enumerate() {
+                assert_eq!(sequence.0, 5 + at as u64);
+                let chunk = Chunk::decode(*sequence, value).unwrap();
+                for record in &chunk.records {
+                    assert_eq!(record.uuid.as_u128(), seen);
+                    assert_eq!(
+                        *chunk.dimension(record).unwrap(),
+                        dimension(seen as usize % dimensions)
+                    );
+                    assert_eq!(record.quantity.get(), i64::MAX - seen as i64);
+                    assert!(
+                        chunk.earliest_usage <= record.usage_time
+                            && record.usage_time <= chunk.latest_usage
+                    );
+                    seen += 1;
+                }
+            }
+            assert_eq!(seen, 1000);
+        }
+    }
+
+    #[test]
+    fn nothing_written_is_no_chunk() {
+        assert!(write(0, 1).is_empty());
+    }
+
+    #[test]
+    fn every_flipped_byte_is_noticed_and_named() {
+        let (sequence, value) = write(10, 2).remove(0);
+        for at in 0..value.len() {
+            let mut damaged = value.clone();
+            damaged[at] ^= 0x40;
+            let error = Chunk::decode(sequence, &damaged).unwrap_err().to_string();
+            assert!(error.contains("log chunk 5"), "{error}");
+        }
+        assert!(Chunk::decode(LogSequence(6), &value).is_err(), "a chunk under another key");
+    }
+}

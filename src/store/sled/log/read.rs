@@ -1,0 +1,151 @@
+//! Reading the log: one record, or records in order.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::chunk::{Chunk, ChunkRecord};
+use crate::{
+    domain::{
+        record_scan::{RecordPage, RecordPosition, RecordScan},
+        usage::{LogSequence, StoredRecord, UsageRecord},
+    },
+    store::{
+        StoreError,
+        sled::{core::Core, keyspace::log_key, organizations::OrganizationNumber},
+    },
+};
+
+/// Chunks that one page of a listing may read; some 100,000 records.
+const CHUNKS_PER_PAGE: usize = 512;
+
+/// Reads one chunk.
+pub(in crate::store::sled) fn chunk(
+    core: &Core,
+    sequence: LogSequence,
+) -> Result<Chunk, StoreError> {
+    let value = core.engine.get(&log_key(sequence))?.ok_or_else(|| {
+        StoreError::Damaged(format!("log chunk {}: is missing", sequence.0).into())
+    })?;
+    Chunk::decode(sequence, &value)
+}
+
+/// The record of a uuid, known to stand in a certain chunk.
+pub(in crate::store::sled) fn record_at(
+    core: &Core,
+    organization: OrganizationNumber,
+    uuid: Uuid,
+    sequence: LogSequence,
+) -> Result<StoredRecord, StoreError> {
+    let chunk = chunk(core, sequence)?;
+    for record in chunk.records.iter().filter(|record| record.uuid == uuid) {
+        if chunk.dimension(record)?.organization == organization {
+            return stored(core, &chunk, record);
+        }
+    }
+    Err(StoreError::NotAtSequence(sequence))
+}
+
+fn stored(core: &Core, chunk: &Chunk, record: &ChunkRecord) -> Result<StoredRecord, StoreError> {
+    let dimension = chunk.dimension(record)?;
+    let organization = core.organizations.name(dimension.organization).ok_or_else(|| {
+        StoreError::Damaged(
+            format!("log chunk {}: names an organization that does not exist", chunk.sequence.0)
+                .into(),
+        )
+    })?;
+    Ok(StoredRecord {
+        organization,
+        client: dimension.series.client.clone(),
+        target: dimension.series.target.clone(),
+        record: UsageRecord {
+            uuid: record.uuid,
+            sku: dimension.series.sku.clone(),
+            quantity: record.quantity,
+            usage_time: record.usage_time,
+        },
+        stored_time: chunk.stored_time,
+        sequence: chunk.sequence,
+    })
+}
+
+/// Lists records in log order, up to what was durable when the call began.
+pub(in crate::store::sled) fn scan(
+    core: &Core,
+    scan: &RecordScan,
+) -> Result<RecordPage, StoreError> {
+    let Some(organization) = core.organizations.number(&scan.organization) else {
+        return Ok(RecordPage::default());
+    };
+    let through = core.rollups.through();
+    let mut from = scan.from;
+    if let Some(wanted) = scan.stored_interval {
+        let first = first_stored_at(core, wanted.start(), from.sequence, through)?;
+        from = from.max(RecordPosition { sequence: first, index: 0 });
+    }
+    let mut page = RecordPage::default();
+    let chunks = core.engine.range(log_key(from.sequence)..=log_key(through));
+    for (read, entry) in chunks.enumerate() {
+        let (key, value) = entry?;
+        let sequence = super::super::keyspace::log_sequence(&key).unwrap_or_default();
+        let start = if sequence == from.sequence { from.index } else { 0 };
+        if read == CHUNKS_PER_PAGE {
+            page.next = Some(RecordPosition { sequence, index: start });
+            return Ok(page);
+        }
+        let chunk = Chunk::decode(sequence, &value)?;
+        if scan.stored_interval.is_some_and(|wanted| chunk.stored_time >= wanted.end()) {
+            return Ok(page);
+        }
+        if !may_hold_wanted(&chunk, scan, organization) {
+            continue;
+        }
+        for (index, record) in (0_u32..).zip(&chunk.records).skip(start as usize) {
+            if chunk.dimension(record)?.organization != organization {
+                continue;
+            }
+            let stored = stored(core, &chunk, record)?;
+            if !scan.matches(&stored) {
+                continue;
+            }
+            if page.records.len() == scan.records_max {
+                page.next = Some(RecordPosition { sequence, index });
+                return Ok(page);
+            }
+            page.records.push(stored);
+        }
+    }
+    Ok(page)
+}
+
+/// A cheap look at what the chunk says of itself, before its records are judged one by one.
+fn may_hold_wanted(chunk: &Chunk, scan: &RecordScan, organization: OrganizationNumber) -> bool {
+    let in_time = scan.usage_interval.is_none_or(|wanted| {
+        chunk.earliest_usage < wanted.end() && wanted.start() <= chunk.latest_usage
+    });
+    in_time
+        && chunk.dimensions.iter().any(|dimension| {
+            let series = &dimension.series;
+            dimension.organization == organization
+                && scan.filter.matches(&series.target, &series.sku, &series.client)
+        })
+}
+
+/// The first sequence from `low` that was stored at or after `instant`. Stored times never decrease
+/// along the log, so this takes a handful of reads.
+fn first_stored_at(
+    core: &Core,
+    instant: Timestamp,
+    low: LogSequence,
+    through: LogSequence,
+) -> Result<LogSequence, StoreError> {
+    let (mut low, mut high) = (low.0.max(1), through.0 + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if chunk(core, LogSequence(middle))?.stored_time < instant {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(LogSequence(low))
+}

@@ -1,0 +1,78 @@
+//! How a store is opened, and why opening can fail.
+
+use std::path::PathBuf;
+
+use super::faults::Faults;
+use crate::store::StoreError;
+
+/// Where a store is and how much memory it may take.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The directory that holds the store, and nothing else. Created if missing, with mode 0700.
+    pub data_dir: PathBuf,
+    /// Bytes that sled may cache. sled is generous with it: budget twice as much. Default 512 MiB.
+    pub cache_bytes: u64,
+    /// Uuids kept in memory before they are written out as a sorted run. Each takes about 40 bytes
+    /// while in memory, and up to four such tables exist at once. Default 524,288.
+    pub memtable_keys_max: usize,
+    /// Rows of totals kept in memory before they are written out. Default 131,072.
+    pub rollup_rows_max: usize,
+    /// Bits of Bloom filter per stored uuid, the part of memory that grows with the store. Default 16:
+    /// one needless page read per thousand lookups and run.
+    pub filter_bits_per_key: u32,
+    /// Runs of one level that are merged into one of the next. Default 4.
+    pub merge_fan_in: usize,
+    /// Runs at which writes wait for the mergers. Default 24.
+    pub runs_max: usize,
+    /// Planted faults, for tests.
+    pub faults: Faults,
+}
+
+impl StoreOptions {
+    /// The defaults, for a store in `data_dir`.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            cache_bytes: 512 << 20,
+            memtable_keys_max: 512 << 10,
+            rollup_rows_max: 128 << 10,
+            filter_bits_per_key: 16,
+            merge_fan_in: 4,
+            runs_max: 24,
+            faults: Faults::default(),
+        }
+    }
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A file or directory operation failed.
+    #[error("{what} {path}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process has the store open.
+    #[error("{0} is in use by another process")]
+    InUse(PathBuf),
+    /// The directory holds something that is not a meterd store.
+    #[error("{0} holds data that is not a meterd store")]
+    NotAStore(PathBuf),
+    /// sled kept values in files that it never syncs. meterd never writes values that large.
+    #[error("{0} holds blob files, which are not durable; the store was written by something else")]
+    Blobs(PathBuf),
+    /// A flush did not reach the disk through meterd's own fdatasync, so nothing could be promised.
+    #[error("flushes do not reach fdatasync in this build; nothing would survive a power cut")]
+    NotDurable,
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,112 @@
+//! Numbers for organizations, so that keys are short and of one length.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use super::{
+    codec::{self, Reader},
+    engine::Engine,
+    keyspace::{KeySpace, organization_key},
+};
+use crate::{domain::id::OrganizationId, store::StoreError};
+
+const VERSION: u8 = 1;
+
+/// An organization's number in this store, from 1. Given at first use, never reused. Below 2^24,
+/// since the uuid index keeps it in three bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct OrganizationNumber(pub(super) u32);
+
+const NUMBER_MAX: u32 = (1 << 24) - 1;
+
+#[derive(Default, Clone)]
+struct Names {
+    numbers: HashMap<OrganizationId, OrganizationNumber>,
+    // In the order of the numbers.
+    names: Vec<OrganizationId>,
+}
+
+/// All organizations that this store has seen. Reading takes no lock.
+pub(super) struct Organizations {
+    names: ArcSwap<Names>,
+    adding: Mutex<()>,
+}
+
+impl Organizations {
+    pub(super) fn load(engine: &Engine) -> Result<Self, StoreError> {
+        let mut names = Names::default();
+        for entry in engine.prefix(&KeySpace::Organization.only()) {
+            let (key, value) = entry?;
+            let damaged = |what: &dyn std::fmt::Display| {
+                StoreError::Damaged(
+                    format!("organization entry {}: {what}", names.names.len() + 1).into(),
+                )
+            };
+            let body = codec::open_frame(&value, VERSION, &key).map_err(|error| damaged(&error))?;
+            let name = Reader::new(body).text().map_err(|error| damaged(&error))?;
+            let name = OrganizationId::new(name).map_err(|error| damaged(&error))?;
+            let number = next_number(&names).ok_or_else(|| damaged(&"too many"))?;
+            if organization_key(number) != *key {
+                return Err(damaged(&"missing or out of order"));
+            }
+            names.numbers.insert(name.clone(), number);
+            names.names.push(name);
+        }
+        Ok(Self { names: ArcSwap::from_pointee(names), adding: Mutex::new(()) })
+    }
+
+    pub(super) fn number(&self, name: &OrganizationId) -> Option<OrganizationNumber> {
+        self.names.load().numbers.get(name).copied()
+    }
+
+    pub(super) fn name(&self, number: OrganizationNumber) -> Option<OrganizationId> {
+        let index = usize::try_from(number.0).ok()?.checked_sub(1)?;
+        self.names.load().names.get(index).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<(OrganizationNumber, OrganizationId)> {
+        let names = self.names.load();
+        names
+            .names
+            .iter()
+            .filter_map(|name| Some((*names.numbers.get(name)?, name.clone())))
+            .collect()
+    }
+
+    /// The organization's number, given now if it has none. The new entry is durable on return:
+    /// nothing must refer to a number that a crash could give to somebody else.
+    pub(super) fn number_or_add(
+        &self,
+        engine: &Engine,
+        name: &OrganizationId,
+    ) -> Result<OrganizationNumber, StoreError> {
+        if let Some(number) = self.number(name) {
+            return Ok(number);
+        }
+        let _adding = self.adding.lock();
+        let names = self.names.load_full();
+        if let Some(number) = names.numbers.get(name) {
+            return Ok(*number);
+        }
+        let number = next_number(&names)
+            .ok_or(StoreError::Unrepresentable("a store holds at most 16,777,215 organizations"))?;
+        let key = organization_key(number);
+        let mut frame = codec::start_frame(64);
+        codec::put_text(&mut frame, name.as_str());
+        codec::finish_frame(&mut frame, VERSION, &key);
+        engine.stage(&key, &frame)?;
+        engine.flush()?;
+        let mut next = Names::clone(&names);
+        next.numbers.insert(name.clone(), number);
+        next.names.push(name.clone());
+        self.names.store(Arc::new(next));
+        Ok(number)
+    }
+}
+
+fn next_number(names: &Names) -> Option<OrganizationNumber> {
+    let number = u32::try_from(names.names.len()).ok()?.checked_add(1)?;
+    (number <= NUMBER_MAX).then_some(OrganizationNumber(number))
+}

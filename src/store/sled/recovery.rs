@@ -1,0 +1,173 @@
+//! Opening a store: what the disk holds becomes what memory holds.
+//!
+//! The manifest names the runs and the checkpoint. Whatever the log has beyond it is replayed into
+//! the memtable and the totals. Pages of runs that the manifest does not name are left-overs of work
+//! that a crash interrupted, and are removed.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+use super::{
+    commit::LogEnd,
+    core::Core,
+    engine::Engine,
+    identity::Identity,
+    index::{
+        background::Index,
+        key::{KeyHasher, UuidKey, UuidKind},
+        manifest::Manifest,
+        memtable::Memtable,
+        merger::remove_run,
+        run::Run,
+    },
+    keyspace::{KeySpace, log_key, log_sequence},
+    log::chunk::Chunk,
+    options::{OpenError, StoreOptions},
+    organizations::Organizations,
+    rollup::{
+        layer::Rollups,
+        row::{Row, RowKey},
+    },
+};
+use crate::{
+    domain::{calendar::QuarterHour, quantity::Total, usage::LogSequence},
+    store::StoreError,
+};
+
+/// Opens the store of `options.data_dir`, creating it if it is not there.
+pub(super) fn open(options: StoreOptions) -> Result<(Core, LogEnd), OpenError> {
+    let engine = Engine::open(&options)?;
+    let identity = Identity::establish(&engine, &options)?;
+    let organizations = Organizations::load(&engine)?;
+    let mut manifest = Manifest::load(&engine)?;
+    remove_left_over_runs(&engine, &mut manifest)?;
+    let runs = manifest
+        .runs
+        .iter()
+        .map(|summary| Run::load(&engine, *summary).map(Arc::new))
+        .collect::<Result<Vec<_>, _>>()?;
+    let hasher = KeyHasher::new(&identity.hash_seed);
+    let rollups = Rollups::default();
+    let checkpoint = manifest.checkpoint;
+    let mut replay = Replay {
+        engine: &engine,
+        rollups: &rollups,
+        live: Memtable::new(hasher, options.memtable_keys_max),
+        included: HashMap::new(),
+    };
+    let end = replay.run(checkpoint)?;
+    let live = replay.live;
+    let index = Index::new(&options, hasher, manifest, runs, live);
+    Ok((Core { engine, options, identity, organizations, index, rollups }, end))
+}
+
+/// Removes the pages of runs that are dead or were never published.
+fn remove_left_over_runs(engine: &Engine, manifest: &mut Manifest) -> Result<(), StoreError> {
+    let named: BTreeSet<u32> = manifest.runs.iter().map(|run| run.id).collect();
+    let mut found = BTreeSet::new();
+    for space in [KeySpace::RunPage, KeySpace::RunFences, KeySpace::RunFilter] {
+        let mut from = 0;
+        loop {
+            let next = engine
+                .range(space.of_run(from, 0)..=space.of_run(u32::MAX, u32::MAX))
+                .next()
+                .transpose()?;
+            let Some(run) = next.and_then(|(key, _)| key.get(1..5)?.try_into().ok()) else { break };
+            let run = u32::from_be_bytes(run);
+            found.insert(run);
+            let Some(after) = run.checked_add(1) else { break };
+            from = after;
+        }
+    }
+    let left_over: Vec<u32> = found.difference(&named).copied().collect();
+    for run in &left_over {
+        remove_run(engine, *run, |_| Ok(()))?;
+    }
+    if !left_over.is_empty() {
+        // Otherwise a crash right after opening would have the next open remove them again.
+        engine.flush()?;
+        tracing::info!(
+            runs = left_over.len(),
+            "removed index runs that an earlier process left unfinished"
+        );
+    }
+    manifest.dead.clear();
+    let beyond = found.last().map_or(0, |last| last.saturating_add(1));
+    manifest.next_run = manifest.next_run.max(beyond);
+    Ok(())
+}
+
+struct Replay<'a> {
+    engine: &'a Engine,
+    rollups: &'a Rollups,
+    live: Memtable,
+    // Up to which sequence each stored row is complete: a checkpoint that was interrupted has
+    // written some rows ahead of the manifest.
+    included: HashMap<RowKey, LogSequence>,
+}
+
+impl Replay<'_> {
+    /// Replays the log from `checkpoint`; answers where it ends.
+    fn run(&mut self, checkpoint: LogSequence) -> Result<LogEnd, StoreError> {
+        let mut end = LogEnd { last: checkpoint, last_stored_time: Timestamp::UNIX_EPOCH };
+        if checkpoint > LogSequence(0) {
+            let value =
+                self.engine.get(&log_key(checkpoint))?.ok_or_else(|| missing(checkpoint))?;
+            end.last_stored_time = Chunk::decode(checkpoint, &value)?.stored_time;
+        }
+        self.rollups.publish(Vec::new(), checkpoint)?;
+        let first = LogSequence(checkpoint.0 + 1);
+        for entry in self.engine.range(log_key(first)..=log_key(LogSequence(u64::MAX))) {
+            let (key, value) = entry?;
+            let expected = LogSequence(end.last.0 + 1);
+            if log_sequence(&key) != Some(expected) {
+                return Err(missing(expected));
+            }
+            let chunk = Chunk::decode(expected, &value)?;
+            self.chunk(&chunk)?;
+            end = LogEnd { last: expected, last_stored_time: chunk.stored_time };
+        }
+        Ok(end)
+    }
+
+    fn chunk(&mut self, chunk: &Chunk) -> Result<(), StoreError> {
+        let mut deltas = Vec::new();
+        for record in &chunk.records {
+            let dimension = chunk.dimension(record)?;
+            let key = UuidKey::new(record.uuid, dimension.organization, UuidKind::ProductUsage);
+            if let Some(first) = self.live.insert_new(key, chunk.sequence) {
+                let what = format!(
+                    "log chunk {}: holds uuid {}, as chunk {} does",
+                    chunk.sequence.0, record.uuid, first.0
+                );
+                return Err(StoreError::Damaged(what.into()));
+            }
+            let (day, slot) = QuarterHour::of(record.usage_time).day_and_slot();
+            let row = RowKey::new(dimension.organization, &dimension.series, day)?;
+            if self.included_through(&row)? < chunk.sequence {
+                deltas.push((row, slot, Total::of(record.quantity)));
+            }
+        }
+        self.rollups.publish(deltas, chunk.sequence)
+    }
+
+    fn included_through(&mut self, row: &RowKey) -> Result<LogSequence, StoreError> {
+        if let Some(included) = self.included.get(row) {
+            return Ok(*included);
+        }
+        let included = match self.engine.get(row.as_bytes())? {
+            Some(value) => Row::decode(row.as_bytes(), &value)?.included_through,
+            None => LogSequence(0),
+        };
+        self.included.insert(row.clone(), included);
+        Ok(included)
+    }
+}
+
+fn missing(sequence: LogSequence) -> StoreError {
+    StoreError::Damaged(format!("log chunk {}: is missing", sequence.0).into())
+}

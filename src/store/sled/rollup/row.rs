@@ -1,0 +1,225 @@
+//! One series' totals of one UTC day: key and value.
+//!
+//! Body, version 1: included_through:u64 | slots:u8 { slot:u8 records:varint quantity:varint }, slots
+//! ascending.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    domain::{
+        id::{ClientId, ProductId, ProductInstanceId, SkuId},
+        quantity::{Total, TotalOverflow},
+        totals::Series,
+        usage::{LogSequence, UsageTarget},
+    },
+    store::{
+        StoreError,
+        sled::{
+            codec::{self, Malformed, Reader},
+            keyspace::{KeySpace, push_part},
+            organizations::OrganizationNumber,
+        },
+    },
+};
+
+const VERSION: u8 = 1;
+const DAY_BYTES: usize = 4;
+
+/// Quarter hours of a day that have usage, by slot.
+pub(in crate::store::sled) type Slots = BTreeMap<u8, Total>;
+
+/// The key of a row: organization, product, instance, SKU, client, day.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::store::sled) struct RowKey(Box<[u8]>);
+
+impl RowKey {
+    /// The key of a series' day, counted from 1970-01-01.
+    pub(in crate::store::sled) fn new(
+        organization: OrganizationNumber,
+        series: &Series,
+        day: i64,
+    ) -> Result<Self, StoreError> {
+        let mut key = series_prefix(organization, series);
+        key.extend_from_slice(&day_bytes(day)?);
+        Ok(Self(key.into_boxed_slice()))
+    }
+
+    pub(in crate::store::sled) fn from_bytes(key: &[u8]) -> Self {
+        Self(key.into())
+    }
+
+    pub(in crate::store::sled) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Everything before the day.
+    pub(in crate::store::sled) fn series_bytes(&self) -> &[u8] {
+        split_day(&self.0).0
+    }
+
+    /// The day, counted from 1970-01-01.
+    pub(in crate::store::sled) fn day(&self) -> i64 {
+        split_day(&self.0).1
+    }
+
+    /// The series that the key names.
+    pub(in crate::store::sled) fn series(&self) -> Result<Series, StoreError> {
+        parse_series(self.series_bytes()).ok_or_else(|| {
+            StoreError::Damaged(
+                format!("totals row {:02x?}: {}", self.0, Malformed::Content).into(),
+            )
+        })
+    }
+}
+
+/// All rows of a series begin with this.
+fn series_prefix(organization: OrganizationNumber, series: &Series) -> Vec<u8> {
+    let mut key = KeySpace::Rollup.of_organization(organization);
+    push_part(&mut key, series.target.product.as_str());
+    push_part(&mut key, series.target.instance.as_ref().map_or("", ProductInstanceId::as_str));
+    push_part(&mut key, series.sku.as_str());
+    push_part(&mut key, series.client.as_str());
+    key
+}
+
+/// All rows of a product begin with this.
+pub(in crate::store::sled) fn product_prefix(
+    organization: OrganizationNumber,
+    product: &ProductId,
+) -> Vec<u8> {
+    let mut key = KeySpace::Rollup.of_organization(organization);
+    push_part(&mut key, product.as_str());
+    key
+}
+
+/// A day as it stands at the end of a key: big-endian, shifted so that days before 1970 sort first.
+pub(in crate::store::sled) fn day_bytes(day: i64) -> Result<[u8; DAY_BYTES], StoreError> {
+    let day = i32::try_from(day)
+        .map_err(|_| StoreError::Unrepresentable("a day outside the calendar"))?;
+    Ok((day.cast_unsigned() ^ (1 << 31)).to_be_bytes())
+}
+
+fn split_day(key: &[u8]) -> (&[u8], i64) {
+    let (series, day) = key.split_last_chunk::<DAY_BYTES>().unwrap_or((key, &[0; DAY_BYTES]));
+    (series, i64::from((u32::from_be_bytes(*day) ^ (1 << 31)).cast_signed()))
+}
+
+fn parse_series(prefix: &[u8]) -> Option<Series> {
+    // One byte of key space and four of the organization come first.
+    let mut parts = prefix.get(5..)?.strip_suffix(&[0])?.split(|byte| *byte == 0);
+    let mut next = || std::str::from_utf8(parts.next()?).ok();
+    let product = ProductId::new(next()?).ok()?;
+    let instance = match next()? {
+        "" => None,
+        text => Some(ProductInstanceId::new(text).ok()?),
+    };
+    let sku = SkuId::new(next()?).ok()?;
+    let client = ClientId::new(next()?).ok()?;
+    let series = Series { target: UsageTarget { product, instance }, sku, client };
+    next().is_none().then_some(series)
+}
+
+/// A row as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::store::sled) struct Row {
+    /// Every record of this row up to this sequence is in it.
+    pub(in crate::store::sled) included_through: LogSequence,
+    pub(in crate::store::sled) slots: Slots,
+}
+
+impl Row {
+    pub(in crate::store::sled) fn decode(key: &[u8], value: &[u8]) -> Result<Self, StoreError> {
+        codec::open_frame(value, VERSION, key).and_then(Self::parse).map_err(|error| {
+            let what = RowKey::from_bytes(key).series().map_or_else(
+                |_| "unreadable key".to_owned(),
+                |series| format!("{series:?} day {}", split_day(key).1),
+            );
+            StoreError::Damaged(format!("totals row of {what}: {error}").into())
+        })
+    }
+
+    fn parse(body: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(body);
+        let included_through = LogSequence(reader.u64()?);
+        let mut slots = Slots::new();
+        for _ in 0..reader.u8()? {
+            let slot = reader.u8()?;
+            let total = Total { records: reader.varint_u64()?, quantity: reader.varint()? };
+            if slot >= 96 || slots.insert(slot, total).is_some() {
+                return Err(Malformed::Content);
+            }
+        }
+        reader.end()?;
+        Ok(Self { included_through, slots })
+    }
+
+    pub(in crate::store::sled) fn encode(&self, key: &[u8]) -> Vec<u8> {
+        debug_assert!(self.slots.len() <= 96, "a day has 96 quarter hours");
+        let mut frame = codec::start_frame(9 + self.slots.len() * 12);
+        frame.extend_from_slice(&self.included_through.0.to_le_bytes());
+        frame.push(u8::try_from(self.slots.len()).unwrap_or(u8::MAX));
+        for (slot, total) in &self.slots {
+            frame.push(*slot);
+            codec::put_varint(&mut frame, u128::from(total.records));
+            codec::put_varint(&mut frame, total.quantity);
+        }
+        codec::finish_frame(&mut frame, VERSION, key);
+        frame
+    }
+}
+
+/// Adds one set of slots to another.
+pub(in crate::store::sled) fn add_slots(to: &mut Slots, from: &Slots) -> Result<(), TotalOverflow> {
+    from.iter().try_for_each(|(slot, total)| to.entry(*slot).or_default().add(*total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sled::engine::VALUE_BYTES_MAX;
+
+    fn series(product: &str, instance: Option<&str>) -> Series {
+        let target = UsageTarget {
+            product: ProductId::new(product).unwrap(),
+            instance: instance.map(|text| ProductInstanceId::new(text).unwrap()),
+        };
+        Series { target, sku: SkuId::new("s").unwrap(), client: ClientId::new("c").unwrap() }
+    }
+
+    #[test]
+    fn keys_read_back_and_sort_by_series_and_then_day() {
+        let organization = OrganizationNumber(258);
+        let mut keys = Vec::new();
+        for series in [series("a", None), series("a", Some("i")), series("ab", None)] {
+            for day in [-1, 0, 1, 20_777] {
+                let key = RowKey::new(organization, &series, day).unwrap();
+                assert_eq!((key.series().unwrap(), key.day()), (series.clone(), day));
+                keys.push(key);
+            }
+        }
+        assert!(keys.is_sorted());
+        assert!(
+            keys[0]
+                .as_bytes()
+                .starts_with(&product_prefix(organization, &ProductId::new("a").unwrap()))
+        );
+        assert!(
+            !keys[8]
+                .as_bytes()
+                .starts_with(&product_prefix(organization, &ProductId::new("a").unwrap()))
+        );
+    }
+
+    #[test]
+    fn the_fullest_row_reads_back_and_is_no_blob() {
+        let largest = Total { records: u64::MAX, quantity: u128::MAX };
+        let row = Row {
+            included_through: LogSequence(u64::MAX),
+            slots: (0..96).map(|slot| (slot, largest)).collect(),
+        };
+        let value = row.encode(b"key");
+        assert!(value.len() <= VALUE_BYTES_MAX);
+        assert_eq!(Row::decode(b"key", &value).unwrap(), row);
+        assert!(Row::decode(b"kex", &value).is_err());
+    }
+}

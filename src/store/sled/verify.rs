@@ -1,0 +1,289 @@
+//! Recounting everything from the log, and comparing.
+//!
+//! For every record of the log the index must answer that record's sequence, and the index must hold
+//! exactly as many keys as the log holds records: together that makes them equal, without holding
+//! either in memory. Totals are recounted in memory, one entry per series and quarter hour.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use super::{
+    core::Core,
+    index::{
+        key::{UuidKey, UuidKind},
+        run::Page,
+    },
+    keyspace::{KeySpace, log_key, log_sequence},
+    log::chunk::Chunk,
+    options::{OpenError, StoreOptions},
+    recovery,
+    rollup::{
+        layer::combine,
+        row::{Row, RowKey, Slots},
+    },
+};
+use crate::{
+    domain::{calendar::QuarterHour, quantity::Total, usage::LogSequence},
+    store::StoreError,
+};
+
+/// What is being checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VerifyPhase {
+    /// Log chunks, and each record's uuid in the index.
+    Log,
+    /// Pages of the uuid index.
+    Index,
+    /// Rows of totals.
+    Totals,
+}
+
+/// How far the check has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerifyProgress {
+    /// What is being checked.
+    pub phase: VerifyPhase,
+    /// Chunks, pages or rows done.
+    pub done: u64,
+    /// How many there are, as far as known.
+    pub total: u64,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VerifyReport {
+    /// Records in the log.
+    pub records: u64,
+    /// Chunks of the log.
+    pub log_chunks: u64,
+    /// Keys in the uuid index.
+    pub index_keys: u64,
+    /// Series and days with totals.
+    pub total_rows: u64,
+    /// Every difference found, up to [`DIFFERENCES_MAX`]; empty if all is well.
+    pub differences: Vec<String>,
+    /// How many differences there were in all.
+    pub differences_count: u64,
+}
+
+/// Differences that are spelled out.
+pub const DIFFERENCES_MAX: usize = 100;
+
+impl VerifyReport {
+    fn differ(&mut self, what: String) {
+        self.differences_count += 1;
+        if self.differences.len() < DIFFERENCES_MAX {
+            self.differences.push(what);
+        }
+    }
+}
+
+/// Checks the store of a directory that no process has open. Reads only, apart from what opening any
+/// store does.
+///
+/// # Errors
+/// [`OpenError`] if the store cannot be opened or read at all; what is readable but wrong is in the
+/// report.
+pub fn verify(
+    data_dir: &Path,
+    progress: &mut dyn FnMut(VerifyProgress),
+) -> Result<VerifyReport, OpenError> {
+    if !data_dir.is_dir() {
+        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return Err(OpenError::Io { what: "cannot open", path: data_dir.to_owned(), source });
+    }
+    let (core, end) = match recovery::open(StoreOptions::new(data_dir)) {
+        Ok(opened) => opened,
+        // Damage in what opening reads is a finding like any other.
+        Err(OpenError::Store(StoreError::Damaged(what))) => {
+            let mut report = VerifyReport::default();
+            report.differ(what.to_string());
+            return Ok(report);
+        }
+        Err(error) => return Err(error),
+    };
+    let mut check = Check { core: &core, report: VerifyReport::default(), progress };
+    let recounted = check.log(end.last)?;
+    check.index()?;
+    check.totals(recounted)?;
+    Ok(check.report)
+}
+
+struct Check<'a> {
+    core: &'a Core,
+    report: VerifyReport,
+    progress: &'a mut dyn FnMut(VerifyProgress),
+}
+
+impl Check<'_> {
+    fn tick(&mut self, phase: VerifyPhase, done: u64, total: u64) {
+        if done.is_multiple_of(64) || done == total {
+            (self.progress)(VerifyProgress { phase, done, total });
+        }
+    }
+
+    /// Reads every chunk, looks every uuid up, and recounts the totals.
+    fn log(&mut self, last: LogSequence) -> Result<BTreeMap<RowKey, Slots>, StoreError> {
+        let mut recounted = BTreeMap::new();
+        let mut expected = 1;
+        for entry in
+            self.core.engine.range(log_key(LogSequence(0))..=log_key(LogSequence(u64::MAX)))
+        {
+            let (key, value) = entry?;
+            let sequence = log_sequence(&key).unwrap_or_default();
+            for missing in expected..sequence.0 {
+                self.report.differ(format!("log chunk {missing}: is missing"));
+            }
+            expected = sequence.0 + 1;
+            self.report.log_chunks += 1;
+            match Chunk::decode(sequence, &value) {
+                Ok(chunk) => self.chunk(&chunk, &mut recounted)?,
+                Err(error) => self.report.differ(error.to_string()),
+            }
+            self.tick(VerifyPhase::Log, sequence.0, last.0);
+        }
+        for missing in expected..=last.0 {
+            self.report.differ(format!("log chunk {missing}: is missing"));
+        }
+        Ok(recounted)
+    }
+
+    fn chunk(
+        &mut self,
+        chunk: &Chunk,
+        recounted: &mut BTreeMap<RowKey, Slots>,
+    ) -> Result<(), StoreError> {
+        let mut keys = BTreeSet::new();
+        for record in &chunk.records {
+            self.report.records += 1;
+            let dimension = chunk.dimension(record)?;
+            let key = UuidKey::new(record.uuid, dimension.organization, UuidKind::ProductUsage);
+            if !keys.insert(key) {
+                self.report.differ(format!(
+                    "log chunk {}: holds uuid {} twice",
+                    chunk.sequence.0, record.uuid
+                ));
+            }
+            let found = self.core.index.find(&self.core.engine, &key);
+            match found {
+                Ok(Some(sequence)) if sequence == chunk.sequence => {}
+                Ok(Some(sequence)) => self.report.differ(format!(
+                    "uuid {}: stands in log chunk {}, the index says {}",
+                    record.uuid, chunk.sequence.0, sequence.0
+                )),
+                Ok(None) => self.report.differ(format!(
+                    "uuid {}: stands in log chunk {}, the index does not know it",
+                    record.uuid, chunk.sequence.0
+                )),
+                Err(StoreError::Damaged(what)) => self.report.differ(what.to_string()),
+                Err(error) => return Err(error),
+            }
+            let (day, slot) = QuarterHour::of(record.usage_time).day_and_slot();
+            let row = RowKey::new(dimension.organization, &dimension.series, day)?;
+            recounted
+                .entry(row)
+                .or_default()
+                .entry(slot)
+                .or_default()
+                .add(Total::of(record.quantity))?;
+        }
+        Ok(())
+    }
+
+    /// Reads every page, and compares the number of keys with the number of records.
+    fn index(&mut self) -> Result<(), StoreError> {
+        let snapshot = self.core.index.snapshot.load_full();
+        let pages = snapshot.runs.iter().map(|run| u64::from(run.summary.pages)).sum();
+        let mut done = 0;
+        self.report.index_keys = self.core.index.live.read().len() as u64;
+        for run in &snapshot.runs {
+            let mut last = None;
+            let mut keys = 0;
+            for number in 0..run.summary.pages {
+                done += 1;
+                self.tick(VerifyPhase::Index, done, pages);
+                let page = match Page::read(&self.core.engine, run.summary.id, number) {
+                    Ok(page) => page,
+                    Err(StoreError::Damaged(what)) => {
+                        self.report.differ(what.to_string());
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                for (key, _) in (0..).map_while(|index| page.entry(index)) {
+                    keys += 1;
+                    if last.replace(key).is_some_and(|last| last >= key) {
+                        self.report.differ(format!(
+                            "uuid index run {}: page {number}: keys out of order",
+                            run.summary.id
+                        ));
+                    }
+                }
+            }
+            if keys != run.summary.keys {
+                let id = run.summary.id;
+                self.report.differ(format!(
+                    "uuid index run {id}: holds {keys} keys, the manifest says {}",
+                    run.summary.keys
+                ));
+            }
+            self.report.index_keys += keys;
+        }
+        if self.report.index_keys != self.report.records {
+            let VerifyReport { index_keys, records, .. } = self.report;
+            self.report
+                .differ(format!("the index holds {index_keys} uuids, the log {records} records"));
+        }
+        Ok(())
+    }
+
+    /// Compares stored totals, with what is in memory, against the recount.
+    fn totals(&mut self, mut recounted: BTreeMap<RowKey, Slots>) -> Result<(), StoreError> {
+        let prefix = KeySpace::Rollup.only();
+        let (mut deltas, _) = self.core.rollups.collect(&[prefix.to_vec()], |_| Ok(true))?;
+        let total = recounted.len() as u64;
+        for entry in self.core.engine.prefix(&prefix) {
+            let (key, value) = entry?;
+            let key = RowKey::from_bytes(&key);
+            self.report.total_rows += 1;
+            self.tick(VerifyPhase::Totals, self.report.total_rows, total);
+            let expected = recounted.remove(&key).unwrap_or_default();
+            let deltas = deltas.remove(&key).unwrap_or_default();
+            match Row::decode(key.as_bytes(), &value).and_then(|row| combine(row, &deltas)) {
+                Ok(slots) => self.compare(&key, &slots, &expected),
+                Err(error) => self.report.differ(error.to_string()),
+            }
+        }
+        for (key, deltas) in deltas {
+            self.report.total_rows += 1;
+            let expected = recounted.remove(&key).unwrap_or_default();
+            let slots = combine(Row::default(), &deltas)?;
+            self.compare(&key, &slots, &expected);
+        }
+        for (key, expected) in recounted {
+            self.compare(&key, &Slots::new(), &expected);
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self, key: &RowKey, found: &Slots, expected: &Slots) {
+        let slots: BTreeSet<u8> = found.keys().chain(expected.keys()).copied().collect();
+        for slot in slots {
+            let (found, expected) = (found.get(&slot), expected.get(&slot));
+            if found == expected {
+                continue;
+            }
+            let series =
+                key.series().map_or_else(|error| error.to_string(), |series| format!("{series:?}"));
+            let at = QuarterHour::from_day_and_slot(key.day(), slot).start().unwrap_or_default();
+            let said = |total: Option<&Total>| total.copied().unwrap_or_default();
+            self.report.differ(format!(
+                "total of {series} at {at}: stored {}, the log says {}",
+                said(found),
+                said(expected)
+            ));
+        }
+    }
+}

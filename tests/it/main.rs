@@ -1,0 +1,11 @@
+//! Integration tests, in one binary so that they are linked once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout
+)]
+
+mod store_model;
+mod support;

@@ -1,0 +1,415 @@
+//! The sled store against the memory store: random histories, and after every step the same answers.
+//!
+//! Memtables of a few dozen keys and starved filters make flushes, merges, page reads and false
+//! positives happen all the time. `METERD_MODEL_CASES` sets the number of histories.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use meterd::{
+    domain::{
+        calendar::{QuarterHour, QuarterRange},
+        totals::UsageFilter,
+        usage::{Submission, UsageRecord},
+        verdict::{Decision, Original},
+    },
+    store::{
+        UsageStore,
+        memory::MemoryStore,
+        sled::{FaultAction, FaultPoint, Faults, SledStore, StoreOptions, verify},
+    },
+};
+use proptest::prelude::*;
+use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::support::usage::{
+    all_records, all_totals, caller, organization, probed, record, target, totals,
+};
+
+const ORGANIZATIONS: [&str; 3] = ["alpha", "beta", "gamma"];
+const START_SECONDS: i64 = 1_790_000_000;
+
+/// One record, by numbers: the uuid is drawn from a small range, so duplicates are common.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    uuid: u16,
+    sku: u8,
+    quantity: i64,
+    seconds_ago: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct Call {
+    organization: usize,
+    product: u8,
+    instance: bool,
+    client: u8,
+    validate_only: bool,
+    drafts: Vec<Draft>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Calls that arrive together. `early` are probed before anything else of this step happens.
+    Commit {
+        calls: Vec<Call>,
+    },
+    /// A call that is probed now and committed with the next step's calls.
+    ProbeAhead(Call),
+    MoveClock(i32),
+    WaitForBackground,
+    Reopen,
+    /// A background step fails, then the store is opened again.
+    BreakBackground(u8),
+    /// A commit fails before or after its write, then the store is opened again.
+    BreakCommit(u8, Call),
+}
+
+fn draft() -> impl Strategy<Value = Draft> {
+    (0..600_u16, 0..4_u8, prop_oneof![1..100_i64, Just(i64::MAX)], 0..90_000_u32)
+        .prop_map(|(uuid, sku, quantity, seconds_ago)| Draft { uuid, sku, quantity, seconds_ago })
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    (
+        0..3_usize,
+        0..3_u8,
+        any::<bool>(),
+        0..2_u8,
+        prop::bool::weighted(0.1),
+        prop::collection::vec(draft(), 1..40),
+    )
+        .prop_map(|(organization, product, instance, client, validate_only, drafts)| Call {
+            organization,
+            product,
+            instance,
+            client,
+            validate_only,
+            drafts,
+        })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => prop::collection::vec(call(), 1..5).prop_map(|calls| Step::Commit { calls }),
+        3 => call().prop_map(Step::ProbeAhead),
+        2 => (-5000..5000_i32).prop_map(Step::MoveClock),
+        2 => Just(Step::WaitForBackground),
+        1 => Just(Step::Reopen),
+        1 => (0..8_u8).prop_map(Step::BreakBackground),
+        1 => (0..6_u8, call()).prop_map(|(passes, call)| Step::BreakCommit(passes, call)),
+    ]
+}
+
+/// Compares two lists, and shows the first difference rather than both.
+fn assert_same<T: PartialEq + std::fmt::Debug>(ours: &[T], theirs: &[T], what: &str) {
+    let differs = ours.iter().zip(theirs).position(|(ours, theirs)| ours != theirs);
+    if let Some(at) = differs {
+        panic!("{what}: at {at}: {:?}, the model says {:?}", ours[at], theirs[at]);
+    }
+    assert_eq!(ours.len(), theirs.len(), "{what}: of different length");
+}
+
+/// The oracle, as proptest wants it: all state is in the memory store of the test itself.
+pub struct Model;
+
+impl ReferenceStateMachine for Model {
+    type State = ();
+    type Transition = Step;
+
+    fn init_state() -> BoxedStrategy<()> {
+        Just(()).boxed()
+    }
+
+    fn transitions((): &()) -> BoxedStrategy<Step> {
+        step().boxed()
+    }
+
+    fn apply((): (), _: &Step) {}
+}
+
+pub struct Stores {
+    directory: TempDir,
+    faults: Faults,
+    sled: Option<SledStore>,
+    memory: Arc<MemoryStore>,
+    now: Timestamp,
+    ahead: Vec<meterd::store::ProbedSubmission>,
+}
+
+impl Stores {
+    fn options(&self) -> StoreOptions {
+        let mut options = StoreOptions::new(self.directory.path());
+        options.memtable_keys_max = 60;
+        options.rollup_rows_max = 40;
+        options.filter_bits_per_key = 3;
+        options.merge_fan_in = 3;
+        options.runs_max = 8;
+        options.cache_bytes = 8 << 20;
+        options.faults = self.faults.clone();
+        options
+    }
+
+    fn sled(&self) -> &SledStore {
+        self.sled.as_ref().unwrap()
+    }
+
+    fn reopen(&mut self) {
+        self.ahead.clear();
+        self.sled = None;
+        self.sled = Some(SledStore::open(self.options()).unwrap());
+    }
+
+    fn submission(&self, call: &Call) -> Submission {
+        let record_of = |draft: &Draft| -> UsageRecord {
+            let ago = SignedDuration::from_secs(i64::from(draft.seconds_ago));
+            record(
+                u128::from(draft.uuid) << 64,
+                &format!("sku-{}", draft.sku),
+                draft.quantity,
+                self.now - ago,
+            )
+        };
+        let product = format!("product-{}", call.product);
+        let instance = call.instance.then(|| format!("instance-{}", call.product));
+        Submission {
+            caller: caller(ORGANIZATIONS[call.organization], &format!("client-{}", call.client)),
+            target: target(&product, instance.as_deref()),
+            records: call.drafts.iter().map(record_of).collect(),
+            validate_only: call.validate_only,
+        }
+    }
+
+    fn commit(&mut self, calls: &[Call]) {
+        let mut group = std::mem::take(&mut self.ahead);
+        group.extend(calls.iter().map(|call| probed(self.sled(), self.submission(call))));
+        let ours = self.sled().commit(&group, self.now).unwrap();
+        let theirs = self.memory.commit(&group, self.now).unwrap();
+        for ((probed, ours), theirs) in group.iter().zip(&ours).zip(&theirs) {
+            for ((record, ours), theirs) in probed.submission.records.iter().zip(ours).zip(theirs) {
+                self.compare_decision(&probed.submission, record, *ours, *theirs);
+            }
+        }
+    }
+
+    /// The decisions agree, and the sequence of a duplicate leads to the right original.
+    fn compare_decision(
+        &self,
+        submission: &Submission,
+        record: &UsageRecord,
+        ours: Decision,
+        theirs: Decision,
+    ) {
+        match (ours, theirs) {
+            (Decision::Accepted, Decision::Accepted) => {}
+            (
+                Decision::Duplicate(Original::InSubmission(a)),
+                Decision::Duplicate(Original::InSubmission(b)),
+            ) => {
+                assert_eq!(a, b);
+            }
+            (
+                Decision::Duplicate(Original::Stored(a)),
+                Decision::Duplicate(Original::Stored(b)),
+            ) => {
+                let name = &submission.caller.organization;
+                let ours = self.sled().original(name, record.uuid, a).unwrap();
+                let theirs = self.memory.original(name, record.uuid, b).unwrap();
+                assert_eq!(
+                    ours.says_the_same(&submission.target, record),
+                    theirs.says_the_same(&submission.target, record)
+                );
+            }
+            (ours, theirs) => panic!("{}: {ours:?}, the model says {theirs:?}", record.uuid),
+        }
+    }
+
+    fn wait_for_background(&self) {
+        while !self.sled().is_idle() && self.sled().status() == meterd::store::StoreStatus::Ready {
+            std::thread::yield_now();
+        }
+    }
+
+    fn break_commit(&mut self, passes: u8, call: &Call) {
+        let point = match passes % 3 {
+            0 => FaultPoint::CommitWrite,
+            1 => FaultPoint::CommitFlush,
+            _ => FaultPoint::CommitPublish,
+        };
+        self.faults.arm(point, 0, FaultAction::Fail);
+        let submission = self.submission(call);
+        let group = [probed(self.sled(), submission.clone())];
+        let outcome = self.sled().commit(&group, self.now);
+        if self.faults.is_armed() {
+            // Nothing was new, so nothing was written.
+            self.faults.arm(FaultPoint::CatalogWrite, u32::MAX, FaultAction::Fail);
+        } else {
+            assert!(outcome.is_err());
+            let again = self.sled().commit(&[probed(self.sled(), submission.clone())], self.now);
+            assert!(again.is_err(), "a store that failed takes no more writes");
+        }
+        self.reopen();
+        self.settle_unacknowledged(submission);
+    }
+
+    /// A commit that failed may have stored its records or not. Which of them is settled by looking;
+    /// totals and listings must agree with that.
+    fn settle_unacknowledged(&self, submission: Submission) {
+        let name = &submission.caller.organization;
+        let landed: Vec<UsageRecord> = submission
+            .records
+            .iter()
+            .filter(|record| self.memory.find(name, record.uuid).unwrap().is_none())
+            .filter(|record| self.sled().find(name, record.uuid).unwrap().is_some())
+            .cloned()
+            .collect();
+        if !landed.is_empty() {
+            let landed = Submission { records: landed, ..submission };
+            self.memory.commit(&[probed(&*self.memory, landed)], self.now).unwrap();
+        }
+    }
+
+    fn break_background(&mut self, which: u8) {
+        let point = [
+            FaultPoint::RunPage,
+            FaultPoint::RunComplete,
+            FaultPoint::RollupBatch,
+            FaultPoint::ManifestWrite,
+            FaultPoint::ManifestPublish,
+            FaultPoint::RunRemoval,
+        ][usize::from(which) % 6];
+        let action = if which < 6 { FaultAction::Fail } else { FaultAction::Panic };
+        self.faults.arm(point, u32::from(which % 3), action);
+        // Enough new records to make the background work; whatever happens meanwhile is allowed to
+        // fail, but nothing acknowledged may be lost.
+        let mut unacknowledged = None;
+        for _ in 0..4 {
+            let records =
+                (0..70).map(|_| record(Uuid::new_v4().as_u128(), "sku-0", 1, self.now)).collect();
+            let submission = Submission {
+                caller: caller("alpha", "client-0"),
+                target: target("product-0", None),
+                records,
+                validate_only: false,
+            };
+            let group = [probed(self.sled(), submission.clone())];
+            let Ok(ours) = self.sled().commit(&group, self.now) else {
+                unacknowledged = Some(submission);
+                break;
+            };
+            assert_eq!(ours, self.memory.commit(&group, self.now).unwrap(), "all uuids are new");
+        }
+        self.wait_for_background();
+        self.faults.arm(FaultPoint::CatalogWrite, u32::MAX, FaultAction::Fail);
+        self.reopen();
+        if let Some(submission) = unacknowledged {
+            self.settle_unacknowledged(submission);
+        }
+    }
+
+    fn compare(&self) {
+        for name in ORGANIZATIONS {
+            assert_eq!(
+                all_totals(self.sled(), name),
+                all_totals(&*self.memory, name),
+                "totals of {name}"
+            );
+        }
+        let noon = QuarterHour::of(self.now);
+        let range = QuarterRange { start: QuarterHour(noon.0 - 60), end: noon };
+        let filter = UsageFilter {
+            products: vec![target("product-1", None).product, target("product-0", None).product],
+            skus: vec![record(1, "sku-2", 1, self.now).sku],
+            ..UsageFilter::default()
+        };
+        let ours = totals(self.sled(), "alpha", range, filter.clone());
+        assert_same(&ours, &totals(&*self.memory, "alpha", range, filter), "alpha, filtered");
+    }
+
+    fn compare_records(&self) {
+        for name in ORGANIZATIONS {
+            let strip = |store: &dyn UsageStore| -> Vec<_> {
+                all_records(store, name, 37)
+                    .into_iter()
+                    .map(|stored| (stored.record, stored.target, stored.client, stored.stored_time))
+                    .collect()
+            };
+            assert_same(&strip(self.sled()), &strip(&*self.memory), name);
+        }
+    }
+}
+
+impl StateMachineTest for Stores {
+    type SystemUnderTest = Self;
+    type Reference = Model;
+
+    fn init_test((): &()) -> Self {
+        let mut stores = Self {
+            directory: tempfile::tempdir().unwrap(),
+            faults: Faults::default(),
+            sled: None,
+            memory: Arc::new(MemoryStore::new()),
+            now: Timestamp::from_second(START_SECONDS).unwrap(),
+            ahead: Vec::new(),
+        };
+        stores.reopen();
+        stores
+    }
+
+    fn apply(mut stores: Self, (): &(), step: Step) -> Self {
+        match step {
+            Step::Commit { calls } => stores.commit(&calls),
+            Step::ProbeAhead(call) => {
+                let ahead = probed(stores.sled(), stores.submission(&call));
+                stores.ahead.push(ahead);
+            }
+            Step::MoveClock(seconds) => stores.now += SignedDuration::from_secs(i64::from(seconds)),
+            Step::WaitForBackground => stores.wait_for_background(),
+            Step::Reopen => {
+                stores.reopen();
+                stores.compare_records();
+            }
+            Step::BreakBackground(which) => stores.break_background(which),
+            Step::BreakCommit(passes, call) => stores.break_commit(passes, &call),
+        }
+        stores.compare();
+        stores
+    }
+
+    fn check_invariants(stores: &Self, (): &()) {
+        let uuid = Uuid::from_u128(7 << 64);
+        for name in ORGANIZATIONS.map(organization) {
+            assert_eq!(
+                stores.sled().find(&name, uuid).unwrap().map(|stored| stored.record),
+                stores.memory.find(&name, uuid).unwrap().map(|stored| stored.record)
+            );
+        }
+    }
+
+    fn teardown(mut stores: Self, (): ()) {
+        stores.compare_records();
+        stores.sled = None;
+        let report = verify(stores.directory.path(), &mut |_| {}).unwrap();
+        assert_eq!(report.differences, Vec::<String>::new());
+        assert_eq!(report.records, stores.memory.statistics().records);
+        assert!(std::fs::read_dir(stores.directory.path().join("blobs")).unwrap().next().is_none());
+    }
+}
+
+fn cases() -> u32 {
+    std::env::var("METERD_MODEL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(24)
+}
+
+proptest_state_machine::prop_state_machine! {
+    #![proptest_config(ProptestConfig {
+        cases: cases(),
+        max_shrink_iters: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_sled_store_answers_as_the_model_does(sequential 20..60 => Stores);
+}

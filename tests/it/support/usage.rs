@@ -1,0 +1,118 @@
+//! Usage to test with.
+
+use jiff::Timestamp;
+use meterd::{
+    domain::{
+        calendar::{QuarterHour, QuarterRange},
+        caller::Caller,
+        id::{ClientId, OrganizationId, ProductId, ProductInstanceId, SkuId},
+        quantity::{Quantity, Total},
+        record_scan::{RecordPosition, RecordScan},
+        totals::{Series, TotalsQuery, UsageFilter},
+        usage::{StoredRecord, Submission, UsageRecord, UsageTarget},
+        verdict::Decision,
+    },
+    store::{Probe, ProbedSubmission, StoreError, UsageStore},
+};
+use uuid::Uuid;
+
+pub fn organization(name: &str) -> OrganizationId {
+    OrganizationId::new(name).unwrap()
+}
+
+pub fn caller(organization_name: &str, client: &str) -> Caller {
+    Caller { organization: organization(organization_name), client: ClientId::new(client).unwrap() }
+}
+
+pub fn target(product: &str, instance: Option<&str>) -> UsageTarget {
+    UsageTarget {
+        product: ProductId::new(product).unwrap(),
+        instance: instance.map(|id| ProductInstanceId::new(id).unwrap()),
+    }
+}
+
+pub fn record(uuid: u128, sku: &str, quantity: i64, usage_time: Timestamp) -> UsageRecord {
+    UsageRecord {
+        uuid: Uuid::from_u128(uuid),
+        sku: SkuId::new(sku).unwrap(),
+        quantity: Quantity::new(quantity).unwrap(),
+        usage_time,
+    }
+}
+
+pub fn submission(organization: &str, records: Vec<UsageRecord>) -> Submission {
+    Submission {
+        caller: caller(organization, "client"),
+        target: target("product", None),
+        records,
+        validate_only: false,
+    }
+}
+
+/// What a caller does: looks first, reads if it must.
+pub fn probed(store: &dyn UsageStore, submission: Submission) -> ProbedSubmission {
+    let probe = match store.probe(&submission) {
+        Probe::Settled(result) => result,
+        Probe::NeedsRead => store.settle(&submission).unwrap(),
+    };
+    ProbedSubmission { submission, probe }
+}
+
+pub fn commit(
+    store: &dyn UsageStore,
+    submission: Submission,
+    now: Timestamp,
+) -> Result<Vec<Decision>, StoreError> {
+    let group = [probed(store, submission)];
+    store.commit(&group, now).map(|mut decisions| decisions.remove(0))
+}
+
+/// Whether the decisions say the same, sequences aside.
+pub fn accepted(decisions: &[Decision]) -> Vec<bool> {
+    decisions.iter().map(|decision| *decision == Decision::Accepted).collect()
+}
+
+/// Every total of an organization, in order.
+pub fn all_totals(store: &dyn UsageStore, name: &str) -> Vec<(Series, QuarterHour, Total)> {
+    let range = QuarterRange { start: QuarterHour(-4_000_000), end: QuarterHour(8_000_000) };
+    totals(store, name, range, UsageFilter::default())
+}
+
+pub fn totals(
+    store: &dyn UsageStore,
+    name: &str,
+    range: QuarterRange,
+    filter: UsageFilter,
+) -> Vec<(Series, QuarterHour, Total)> {
+    let mut found = Vec::new();
+    let query = TotalsQuery { organization: organization(name), range, filter };
+    store
+        .totals(&query, &mut |series, quarter, total| {
+            found.push((series.clone(), quarter, total));
+            Ok(())
+        })
+        .unwrap();
+    found.sort();
+    found
+}
+
+/// Every record of an organization, page by page.
+pub fn all_records(store: &dyn UsageStore, name: &str, records_max: usize) -> Vec<StoredRecord> {
+    let mut scan = RecordScan {
+        organization: organization(name),
+        filter: UsageFilter::default(),
+        usage_interval: None,
+        stored_interval: None,
+        from: RecordPosition::START,
+        records_max,
+    };
+    let mut found = Vec::new();
+    loop {
+        let page = store.scan(&scan).unwrap();
+        found.extend(page.records);
+        match page.next {
+            Some(next) => scan.from = next,
+            None => return found,
+        }
+    }
+}
