@@ -9,4 +9,5 @@
 //! `config` and `telemetry` are leaves. See `ARCHITECTURE.md`.
 
 pub mod domain;
+pub mod service;
 pub mod store;

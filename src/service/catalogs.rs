@@ -1,0 +1,269 @@
+//! The catalogs: read without a lock, changed one change at a time.
+
+use std::{collections::HashMap, ops::Bound, sync::Arc};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+
+use super::{Page, PageRequest, ServiceError, page::PageTokens};
+use crate::{
+    domain::{
+        catalog::{Catalog, CatalogChange, DesiredCatalog, Product, ProductInstance},
+        id::{OrganizationId, ProductId, ProductInstanceId},
+    },
+    store::UsageStore,
+};
+
+type Snapshot = HashMap<OrganizationId, Arc<Catalog>>;
+
+/// Every organization's catalog.
+pub struct Catalogs(Arc<Shared>);
+
+struct Shared {
+    store: Arc<dyn UsageStore>,
+    snapshot: ArcSwap<Snapshot>,
+    changing: Mutex<()>,
+    empty: Arc<Catalog>,
+}
+
+impl std::fmt::Debug for Catalogs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Catalogs")
+            .field("organizations", &self.0.snapshot.load().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Catalogs {
+    /// Reads the catalogs from a store.
+    ///
+    /// # Errors
+    /// [`ServiceError`] if they cannot be read.
+    pub fn load(store: Arc<dyn UsageStore>) -> Result<Self, ServiceError> {
+        let snapshot: Snapshot = store
+            .catalogs()?
+            .into_iter()
+            .map(|(name, catalog)| (name, Arc::new(catalog)))
+            .collect();
+        Ok(Self(Arc::new(Shared {
+            store,
+            snapshot: ArcSwap::from_pointee(snapshot),
+            changing: Mutex::new(()),
+            empty: Arc::new(Catalog::default()),
+        })))
+    }
+
+    /// An organization's catalog as of now.
+    #[must_use]
+    pub fn of(&self, organization: &OrganizationId) -> Arc<Catalog> {
+        self.0.of(organization)
+    }
+
+    /// Makes an organization's catalog what is desired, durably and all at once; answers what changed.
+    ///
+    /// # Errors
+    /// [`ServiceError::InvalidArgument`] with every broken rule.
+    pub async fn apply(
+        &self,
+        organization: &OrganizationId,
+        desired: DesiredCatalog,
+        validate_only: bool,
+    ) -> Result<Vec<CatalogChange>, ServiceError> {
+        self.change(organization, validate_only, |catalog| Ok(catalog.apply(desired)?)).await
+    }
+
+    /// Products by id, a page at a time.
+    ///
+    /// # Errors
+    /// [`ServiceError::InvalidArgument`] if size or token of the page are wrong.
+    pub fn list_products(
+        &self,
+        organization: &OrganizationId,
+        page: &PageRequest,
+    ) -> Result<Page<Product>, ServiceError> {
+        let tokens = self.tokens("products", organization)?;
+        let catalog = self.of(organization);
+        list(&tokens, page, |after| {
+            let after = after.and_then(|id| ProductId::new(id).ok());
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            catalog
+                .products
+                .range((from, Bound::Unbounded))
+                .map(|(id, product)| (id.to_string(), product.clone()))
+        })
+    }
+
+    /// One product.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`].
+    pub fn product(
+        &self,
+        organization: &OrganizationId,
+        id: &str,
+    ) -> Result<Product, ServiceError> {
+        self.of(organization).products.get(id).cloned().ok_or_else(|| no_product(id))
+    }
+
+    /// Removes a product from the catalog; its usage stays.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`], or [`ServiceError::FailedPrecondition`] while it has instances.
+    pub async fn delete_product(
+        &self,
+        organization: &OrganizationId,
+        id: &str,
+    ) -> Result<(), ServiceError> {
+        self.change(organization, false, |catalog| {
+            let mut next = catalog.clone();
+            next.products.remove(id).ok_or_else(|| no_product(id))?;
+            match catalog.instances.values().find(|instance| instance.product.as_str() == id) {
+                Some(instance) => Err(ServiceError::FailedPrecondition(format!(
+                    "product {id:?} still has instances, such as {:?}; delete them first, or retire the product",
+                    instance.id.as_str()
+                ))),
+                None => Ok(next),
+            }
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Product instances by id, a page at a time.
+    ///
+    /// # Errors
+    /// [`ServiceError::InvalidArgument`] if size or token of the page are wrong.
+    pub fn list_instances(
+        &self,
+        organization: &OrganizationId,
+        page: &PageRequest,
+    ) -> Result<Page<ProductInstance>, ServiceError> {
+        let tokens = self.tokens("product instances", organization)?;
+        let catalog = self.of(organization);
+        list(&tokens, page, |after| {
+            let after = after.and_then(|id| ProductInstanceId::new(id).ok());
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            catalog
+                .instances
+                .range((from, Bound::Unbounded))
+                .map(|(id, instance)| (id.to_string(), instance.clone()))
+        })
+    }
+
+    /// One product instance.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`].
+    pub fn instance(
+        &self,
+        organization: &OrganizationId,
+        id: &str,
+    ) -> Result<ProductInstance, ServiceError> {
+        self.of(organization).instances.get(id).cloned().ok_or_else(|| no_instance(id))
+    }
+
+    /// Removes a product instance from the catalog; its usage stays.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`].
+    pub async fn delete_instance(
+        &self,
+        organization: &OrganizationId,
+        id: &str,
+    ) -> Result<(), ServiceError> {
+        self.change(organization, false, |catalog| {
+            let mut next = catalog.clone();
+            next.instances.remove(id).ok_or_else(|| no_instance(id))?;
+            Ok(next)
+        })
+        .await
+        .map(drop)
+    }
+
+    fn tokens(
+        &self,
+        list: &str,
+        organization: &OrganizationId,
+    ) -> Result<PageTokens, ServiceError> {
+        PageTokens::new(self.0.store.token_key(), &(list, organization.as_str()))
+    }
+
+    /// Changes one catalog. Once the change was computed it is carried out whether or not the caller
+    /// waits for it.
+    async fn change(
+        &self,
+        organization: &OrganizationId,
+        validate_only: bool,
+        change: impl FnOnce(&Catalog) -> Result<Catalog, ServiceError>,
+    ) -> Result<Vec<CatalogChange>, ServiceError> {
+        let shared = Arc::clone(&self.0);
+        let changing = self.0.changing.lock().await;
+        let before = shared.of(organization);
+        let after = change(&before)?;
+        let changes = before.changes_to(&after);
+        if validate_only || changes.is_empty() {
+            return Ok(changes);
+        }
+        drop(changing);
+        let organization = organization.clone();
+        let writing = tokio::spawn(async move {
+            let _changing = shared.changing.lock().await;
+            if !Arc::ptr_eq(&before, &shared.of(&organization)) {
+                return Ok(false);
+            }
+            let blocking = Arc::clone(&shared);
+            let stored = tokio::task::spawn_blocking(move || {
+                blocking.store.replace_catalog(&organization, &before, &after)?;
+                // Shown only once it is durable.
+                let mut snapshot = Snapshot::clone(&blocking.snapshot.load());
+                snapshot.insert(organization, Arc::new(after));
+                blocking.snapshot.store(Arc::new(snapshot));
+                Ok::<_, ServiceError>(())
+            });
+            stored.await.map_err(|error| ServiceError::Internal(error.to_string().into()))??;
+            Ok::<_, ServiceError>(true)
+        });
+        match writing.await {
+            Ok(Ok(true)) => Ok(changes),
+            Ok(Ok(false)) => Err(ServiceError::FailedPrecondition(
+                "the catalog changed meanwhile; try again".into(),
+            )),
+            Ok(Err(error)) => Err(error),
+            Err(error) => Err(ServiceError::Internal(error.to_string().into())),
+        }
+    }
+}
+
+impl Shared {
+    fn of(&self, organization: &OrganizationId) -> Arc<Catalog> {
+        Arc::clone(self.snapshot.load().get(organization).unwrap_or(&self.empty))
+    }
+}
+
+/// One page of entries that come by id.
+fn list<T, I: Iterator<Item = (String, T)>>(
+    tokens: &PageTokens,
+    page: &PageRequest,
+    after: impl FnOnce(Option<&str>) -> I,
+) -> Result<Page<T>, ServiceError> {
+    let size = page.size()?;
+    let last: Option<String> = tokens.decode(&page.page_token)?;
+    let mut entries = after(last.as_deref());
+    let mut items = Vec::new();
+    let mut last_id = String::new();
+    for (id, item) in entries.by_ref().take(size) {
+        items.push(item);
+        last_id = id;
+    }
+    let next_page_token =
+        if entries.next().is_some() { tokens.encode(&last_id)? } else { String::new() };
+    Ok(Page { items, next_page_token })
+}
+
+fn no_product(id: &str) -> ServiceError {
+    ServiceError::NotFound { resource: "product", name: id.to_owned() }
+}
+
+fn no_instance(id: &str) -> ServiceError {
+    ServiceError::NotFound { resource: "product instance", name: id.to_owned() }
+}

@@ -1,0 +1,12 @@
+//! The use cases: what meterd does for its callers, in terms of the domain. Knows nothing of the wire.
+
+pub mod catalogs;
+pub mod clock;
+pub mod committer;
+mod error;
+mod page;
+pub mod product_usage;
+pub mod reports;
+
+pub use error::{FieldViolation, ServiceError};
+pub use page::{Page, PageRequest};

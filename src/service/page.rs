@@ -1,0 +1,161 @@
+//! Pages and their tokens.
+//!
+//! A token is opaque to callers: a position, bound to the query it belongs to and signed with a secret
+//! of the store, so that one that was altered or that belongs to another query is refused rather than
+//! misread.
+
+use std::hash::Hasher as _;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Serialize, de::DeserializeOwned};
+use siphasher::sip128::{Hasher128 as _, SipHasher24};
+
+use super::ServiceError;
+use crate::domain::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
+
+const VERSION: u8 = 1;
+const SIGNATURE_BYTES: usize = 16;
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// What is on it.
+    pub items: Vec<T>,
+    /// How to ask for the next one; empty at the end.
+    pub next_page_token: String,
+}
+
+/// Which page a caller wants.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PageRequest {
+    /// Most items; 0 for the default.
+    pub page_size: i32,
+    /// Token of the page before; empty for the first page.
+    pub page_token: String,
+}
+
+impl PageRequest {
+    /// The page's size in items.
+    ///
+    /// # Errors
+    /// [`ServiceError::InvalidArgument`] if it is negative or over [`PAGE_SIZE_MAX`].
+    pub(super) fn size(&self) -> Result<usize, ServiceError> {
+        match usize::try_from(self.page_size) {
+            Ok(0) => Ok(PAGE_SIZE_DEFAULT),
+            Ok(size) if size <= PAGE_SIZE_MAX => Ok(size),
+            _ => Err(ServiceError::invalid(
+                "page_size",
+                format!("must be between 1 and {PAGE_SIZE_MAX}, or 0 for {PAGE_SIZE_DEFAULT}"),
+            )),
+        }
+    }
+}
+
+/// Makes and reads the tokens of one query.
+pub(super) struct PageTokens {
+    key: [u8; 16],
+    query: Vec<u8>,
+}
+
+impl PageTokens {
+    /// Tokens for the query that `query` describes; the caller's organization is part of it.
+    pub(super) fn new(key: [u8; 16], query: &impl Serialize) -> Result<Self, ServiceError> {
+        let query = serde_json::to_vec(query)
+            .map_err(|error| ServiceError::Internal(error.to_string().into()))?;
+        Ok(Self { key, query })
+    }
+
+    pub(super) fn encode(&self, position: &impl Serialize) -> Result<String, ServiceError> {
+        let mut token = vec![VERSION];
+        serde_json::to_writer(&mut token, position)
+            .map_err(|error| ServiceError::Internal(error.to_string().into()))?;
+        let signature = self.sign(&token);
+        token.extend_from_slice(&signature);
+        Ok(URL_SAFE_NO_PAD.encode(token))
+    }
+
+    /// The position in a token; `None` for the first page.
+    pub(super) fn decode<T: DeserializeOwned>(
+        &self,
+        token: &str,
+    ) -> Result<Option<T>, ServiceError> {
+        if token.is_empty() {
+            return Ok(None);
+        }
+        let refused = || {
+            ServiceError::invalid(
+                "page_token",
+                "is not a token of this query; use next_page_token of its page before",
+            )
+        };
+        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| refused())?;
+        let (signed, signature) =
+            bytes.split_last_chunk::<SIGNATURE_BYTES>().ok_or_else(refused)?;
+        if self.sign(signed) != *signature {
+            return Err(refused());
+        }
+        match signed.split_first() {
+            Some((&VERSION, position)) => {
+                serde_json::from_slice(position).map(Some).map_err(|_| refused())
+            }
+            _ => Err(refused()),
+        }
+    }
+
+    fn sign(&self, signed: &[u8]) -> [u8; SIGNATURE_BYTES] {
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        hasher.write_u64(self.query.len() as u64);
+        hasher.write(&self.query);
+        hasher.write(signed);
+        hasher.finish128().as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_reads_back_for_its_query_alone() {
+        let tokens = PageTokens::new([1; 16], &("query", 1)).unwrap();
+        let token = tokens.encode(&(5, "x")).unwrap();
+        assert_eq!(tokens.decode::<(i32, String)>(&token).unwrap(), Some((5, "x".into())));
+        assert_eq!(tokens.decode::<(i32, String)>("").unwrap(), None);
+        assert!(
+            PageTokens::new([1; 16], &("query", 2))
+                .unwrap()
+                .decode::<(i32, String)>(&token)
+                .is_err()
+        );
+        assert!(
+            PageTokens::new([2; 16], &("query", 1))
+                .unwrap()
+                .decode::<(i32, String)>(&token)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn every_altered_character_is_refused() {
+        let tokens = PageTokens::new([1; 16], &"query").unwrap();
+        let token = tokens.encode(&12345).unwrap();
+        for at in 0..token.len() {
+            for replacement in ["A", "z", "_", "=", ""] {
+                let mut altered = token.clone();
+                altered.replace_range(at..=at, replacement);
+                if altered != token {
+                    assert!(tokens.decode::<i32>(&altered).is_err(), "{altered}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_have_a_default_and_a_limit() {
+        let size = |page_size| PageRequest { page_size, page_token: String::new() }.size().ok();
+        assert_eq!(
+            [size(0), size(1), size(1000), size(1001), size(-1)],
+            [Some(100), Some(1), Some(1000), None, None]
+        );
+    }
+}

@@ -1,0 +1,218 @@
+//! Writing product usage.
+
+mod rules;
+
+use std::{str::FromStr as _, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::{
+    ServiceError,
+    catalogs::Catalogs,
+    clock::Clock,
+    committer::{Admission, Committer},
+};
+use crate::domain::{
+    caller::Caller,
+    usage::{Submission, UsageRecord, UsageTarget},
+    verdict::{Decision, Original, RejectionReason},
+};
+
+/// What a report is of, as the caller names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReportedTarget {
+    /// A product id.
+    Product(String),
+    /// A product instance id.
+    Instance(String),
+}
+
+/// A record as the caller sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportedRecord {
+    /// Should be a UUID.
+    pub uuid: String,
+    /// Should be a SKU of the target's product.
+    pub sku_id: String,
+    /// Should be greater than zero.
+    pub quantity: i64,
+    /// `None` if missing or impossible.
+    pub timestamp: Option<Timestamp>,
+}
+
+/// Records of one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageReport {
+    /// What they are of.
+    pub target: ReportedTarget,
+    /// The records.
+    pub records: Vec<ReportedRecord>,
+    /// Only judge them.
+    pub validate_only: bool,
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordVerdict {
+    /// It is stored.
+    Accepted,
+    /// It is not.
+    Rejected {
+        /// The first reason that applies.
+        reason: RejectionReason,
+        /// Of a duplicate: it says something else than the record first accepted.
+        conflict: bool,
+    },
+}
+
+impl RecordVerdict {
+    fn rejected(reason: RejectionReason) -> Self {
+        Self::Rejected { reason, conflict: false }
+    }
+}
+
+/// Which usage times are accepted, relative to the server's clock; both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcceptanceWindow {
+    /// How old usage may be. The vendor's rule, and the default: one hour.
+    pub accept_past: SignedDuration,
+    /// How far in the future it may be, since clocks differ. Default 30 s.
+    pub clock_skew: SignedDuration,
+}
+
+impl Default for AcceptanceWindow {
+    fn default() -> Self {
+        Self {
+            accept_past: SignedDuration::from_hours(1),
+            clock_skew: SignedDuration::from_secs(30),
+        }
+    }
+}
+
+/// The use case.
+#[derive(Debug)]
+pub struct ProductUsage {
+    committer: Arc<Committer>,
+    catalogs: Arc<Catalogs>,
+    clock: Arc<dyn Clock>,
+    window: AcceptanceWindow,
+}
+
+impl ProductUsage {
+    /// Puts the use case together.
+    #[must_use]
+    pub fn new(
+        committer: Arc<Committer>,
+        catalogs: Arc<Catalogs>,
+        clock: Arc<dyn Clock>,
+        window: AcceptanceWindow,
+    ) -> Self {
+        Self { committer, catalogs, clock, window }
+    }
+
+    /// Judges and stores a report; one verdict per record, in their order. What is accepted is durable
+    /// and visible on return.
+    ///
+    /// # Errors
+    /// [`ServiceError::InvalidArgument`] if the report as a whole breaks rules: `records_max` records,
+    /// lengths, a missing target. Otherwise what [`Committer::submit`] says.
+    pub async fn write(
+        &self,
+        caller: &Caller,
+        report: UsageReport,
+        records_max: usize,
+        admission: Admission,
+    ) -> Result<Vec<RecordVerdict>, ServiceError> {
+        rules::check_report(&report, records_max)?;
+        let catalog = self.catalogs.of(&caller.organization);
+        let target = rules::find_target(&catalog, &report.target);
+        let now = self.clock.now();
+        // The records that only the store can still refuse, and where each stands in the report.
+        let mut places = Vec::with_capacity(report.records.len());
+        let mut records = Vec::with_capacity(report.records.len());
+        let mut verdicts = Vec::with_capacity(report.records.len());
+        for (place, record) in report.records.iter().enumerate() {
+            match rules::judge(record, target.as_ref(), now, &self.window) {
+                Ok(record) => {
+                    places.push(place);
+                    records.push(record);
+                    verdicts.push(RecordVerdict::Accepted);
+                }
+                Err(reason) => verdicts.push(RecordVerdict::rejected(reason)),
+            }
+        }
+        let Some(target) = target.filter(|_| !records.is_empty()) else { return Ok(verdicts) };
+        let submission = Submission {
+            caller: caller.clone(),
+            target: target.usage,
+            records,
+            validate_only: report.validate_only,
+        };
+        for (place, verdict) in places.into_iter().zip(self.submit(submission, admission).await?) {
+            if let Some(slot) = verdicts.get_mut(place) {
+                *slot = verdict;
+            }
+        }
+        Ok(verdicts)
+    }
+
+    async fn submit(
+        &self,
+        submission: Submission,
+        admission: Admission,
+    ) -> Result<Vec<RecordVerdict>, ServiceError> {
+        let records = submission.records.clone();
+        let (caller, target) = (submission.caller.clone(), submission.target.clone());
+        let decisions = self.committer.submit(submission, admission).await?;
+        let conflicts = self.conflicts(&caller, target, records, &decisions).await?;
+        let verdicts = decisions.iter().zip(conflicts).map(|(decision, conflict)| match decision {
+            Decision::Accepted => RecordVerdict::Accepted,
+            Decision::Duplicate(_) => {
+                RecordVerdict::Rejected { reason: RejectionReason::Duplicate, conflict }
+            }
+        });
+        Ok(verdicts.collect())
+    }
+
+    /// For every record: whether it is a duplicate that differs from its original.
+    async fn conflicts(
+        &self,
+        caller: &Caller,
+        target: UsageTarget,
+        records: Vec<UsageRecord>,
+        decisions: &[Decision],
+    ) -> Result<Vec<bool>, ServiceError> {
+        if decisions.iter().all(|decision| *decision == Decision::Accepted) {
+            return Ok(vec![false; decisions.len()]);
+        }
+        let organization = caller.organization.clone();
+        let decisions = decisions.to_vec();
+        let compare = move |store: &dyn crate::store::UsageStore| {
+            let differs = |record: &UsageRecord, decision: &Decision| match decision {
+                Decision::Accepted => Ok(false),
+                Decision::Duplicate(Original::InSubmission(first)) => {
+                    Ok(records.get(*first) != Some(record))
+                }
+                Decision::Duplicate(Original::Stored(sequence)) => {
+                    let original = store.original(&organization, record.uuid, *sequence)?;
+                    Ok(!original.says_the_same(&target, record))
+                }
+            };
+            records
+                .iter()
+                .zip(&decisions)
+                .map(|(record, decision)| differs(record, decision))
+                .collect()
+        };
+        self.committer.read(compare).await
+    }
+}
+
+/// Reads a UUID in its hyphenated form, in any case: the only spelling the contract knows.
+pub(super) fn parse_uuid(text: &str) -> Option<Uuid> {
+    (text.len() == uuid::fmt::Hyphenated::LENGTH).then(|| Uuid::from_str(text).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests;
