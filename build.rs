@@ -13,6 +13,7 @@ const PROTOS: [&str; 7] = [
     "yandex/cloud/marketplace/v1/metering/image_product_usage_service.proto",
 ];
 
+#[expect(clippy::disallowed_methods, reason = "Cargo speaks to build scripts through variables")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);

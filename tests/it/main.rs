@@ -7,5 +7,8 @@
     clippy::print_stdout
 )]
 
+mod reports_api;
 mod store_model;
 mod support;
+mod usage_stream;
+mod write_contract;
