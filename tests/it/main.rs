@@ -7,6 +7,9 @@
     clippy::print_stdout
 )]
 
+mod architecture;
+mod edge;
+mod hostile_input;
 mod reports_api;
 mod store_model;
 mod support;
