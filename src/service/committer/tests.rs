@@ -9,7 +9,6 @@ use crate::{
         clock::ManualClock,
         testing::{Mishap, TestStore, now, organization, submission, uuid},
     },
-    store::UsageStore as _,
 };
 
 fn start(store: &Arc<TestStore>, limits: CommitterLimits) -> Arc<Committer> {
