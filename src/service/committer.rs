@@ -32,7 +32,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 pub struct CommitterLimits {
     /// Records that may wait or be under way. Default 65,536.
     pub queued_records_max: u32,
-    /// Records of one group: bounds how long a caller waits behind others. Default 16,384.
+    /// Records of one group: bounds how long a caller waits behind others. A submission with more is
+    /// a group of its own. Default 16,384.
     pub group_records_max: usize,
     /// Threads that may read the uuid index at once. Default 4.
     pub probe_threads_max: usize,
@@ -53,12 +54,16 @@ pub enum Admission {
     Wait,
 }
 
-type Answer = oneshot::Sender<Result<Vec<Decision>, ServiceError>>;
-
 struct Waiting {
     probed: ProbedSubmission,
-    answer: Answer,
-    _room: OwnedSemaphorePermit,
+    answer: oneshot::Sender<Result<Vec<Decision>, ServiceError>>,
+    room: OwnedSemaphorePermit,
+}
+
+impl Waiting {
+    fn records(&self) -> usize {
+        self.probed.submission.records.len()
+    }
 }
 
 /// The queue in front of a store, and the thread behind it.
@@ -100,7 +105,9 @@ impl Committer {
         Ok(Arc::new(Self {
             store,
             room: Arc::new(Semaphore::new(limits.queued_records_max.max(1) as usize)),
-            probes: Arc::new(Semaphore::new(limits.probe_threads_max.max(1))),
+            probes: Arc::new(Semaphore::new(
+                limits.probe_threads_max.clamp(1, Semaphore::MAX_PERMITS),
+            )),
             limits,
             queue: Mutex::new(Some(sender)),
             thread: Mutex::new(Some(thread)),
@@ -124,8 +131,7 @@ impl Committer {
         let room = self.enter(submission.records.len(), admission).await?;
         let (submission, probe) = self.probe(submission).await?;
         let (answer, answered) = oneshot::channel();
-        let waiting =
-            Waiting { probed: ProbedSubmission { submission, probe }, answer, _room: room };
+        let waiting = Waiting { probed: ProbedSubmission { submission, probe }, answer, room };
         let queue = self.queue.lock().clone().ok_or_else(shutting_down)?;
         queue.send(waiting).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
@@ -192,6 +198,13 @@ impl Committer {
             .saturating_sub(self.room.available_permits())
     }
 
+    /// Whether submissions are taken: not after [`Committer::shut_down`], and never again after a panic
+    /// in the store, of which the store itself may know nothing.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.queue.lock().as_ref().is_some_and(|queue| !queue.is_closed())
+    }
+
     /// Takes nothing more, finishes what is queued, and ends the thread. Blocks until then.
     pub fn shut_down(&self) {
         self.room.close();
@@ -217,6 +230,8 @@ fn stopped() -> ServiceError {
     ServiceError::Unavailable("the committer has stopped".into())
 }
 
+type Caller = (oneshot::Sender<Result<Vec<Decision>, ServiceError>>, OwnedSemaphorePermit);
+
 fn commit_groups(
     store: &dyn UsageStore,
     clock: &dyn Clock,
@@ -224,48 +239,59 @@ fn commit_groups(
     group_records_max: usize,
 ) {
     let mut group = Vec::new();
-    let mut answers = Vec::new();
-    while let Some(first) = queue.blocking_recv() {
-        let mut records = 0;
+    let mut callers = Vec::new();
+    let mut left_over: Option<Waiting> = None;
+    while let Some(first) = left_over.take().or_else(|| queue.blocking_recv()) {
+        let mut records: usize = 0;
         let mut next = Some(first);
         while let Some(waiting) = next {
-            records += waiting.probed.submission.records.len();
+            records = records.saturating_add(waiting.records());
             group.push(waiting.probed);
-            answers.push((waiting.answer, waiting._room));
-            next = if records < group_records_max { queue.try_recv().ok() } else { None };
+            callers.push((waiting.answer, waiting.room));
+            next = queue.try_recv().ok();
+            left_over =
+                next.take_if(|next| records.saturating_add(next.records()) > group_records_max);
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| store.commit(&group, clock.now())));
-        let panicked = outcome.is_err();
-        match outcome {
-            Ok(Ok(decisions)) => {
-                debug_assert_eq!(
-                    decisions.len(),
-                    answers.len(),
-                    "one list of decisions per submission"
-                );
-                for ((answer, room), decisions) in answers.drain(..).zip(decisions) {
-                    drop(room);
-                    // The caller may have hung up; its records are stored all the same.
-                    let _ = answer.send(Ok(decisions));
-                }
+        let broken = match outcome {
+            Ok(Ok(decisions)) if fits(&group, &decisions) => {
+                answer(&mut callers, decisions);
+                None
             }
-            Ok(Err(error)) => fail(&mut answers, &error.into()),
-            Err(_) => fail(
-                &mut answers,
-                &ServiceError::Unavailable("the store panicked while committing".into()),
-            ),
-        }
+            Ok(Ok(_)) => Some("the store did not decide every record"),
+            Ok(Err(error)) => {
+                fail(&mut callers, &error.into());
+                None
+            }
+            Err(_) => Some("the store panicked while committing"),
+        };
         group.clear();
-        if panicked {
+        if let Some(text) = broken {
+            tracing::error!("{text}; restart meterd");
+            fail(&mut callers, &ServiceError::Unavailable(text.into()));
             // Nobody can tell what state the store is in. Ending the thread refuses all that follows.
-            tracing::error!("the store panicked while committing; restart meterd");
             return;
         }
     }
 }
 
-fn fail(answers: &mut Vec<(Answer, OwnedSemaphorePermit)>, error: &ServiceError) {
-    for (answer, _) in answers.drain(..) {
+/// Whether there is a decision for every record: one that is missing must not pass for acceptance.
+fn fits(group: &[ProbedSubmission], decisions: &[Vec<Decision>]) -> bool {
+    let records = group.iter().map(|probed| probed.submission.records.len());
+    records.eq(decisions.iter().map(Vec::len))
+}
+
+fn answer(callers: &mut Vec<Caller>, decisions: Vec<Vec<Decision>>) {
+    for ((answer, room), decisions) in callers.drain(..).zip(decisions) {
+        drop(room);
+        // The caller may have hung up; its records are stored all the same.
+        let _ = answer.send(Ok(decisions));
+    }
+}
+
+fn fail(callers: &mut Vec<Caller>, error: &ServiceError) {
+    for (answer, room) in callers.drain(..) {
+        drop(room);
         let _ = answer.send(Err(error.clone()));
     }
 }

@@ -7,6 +7,8 @@ mod error;
 mod page;
 pub mod product_usage;
 pub mod reports;
+#[cfg(test)]
+mod testing;
 
 pub use error::{FieldViolation, ServiceError};
 pub use page::{Page, PageRequest};

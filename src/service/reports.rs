@@ -133,7 +133,7 @@ impl Reports {
             violations.extend_from_slice(more);
         }
         let (Some(buckets), true) = (buckets, violations.is_empty()) else {
-            return Err(ServiceError::InvalidArgument(violations));
+            return Err(ServiceError::invalid_fields(violations));
         };
         let tokens = PageTokens::new(self.store.token_key(), &fingerprint(caller, &query))?;
         let after: Option<RowPosition> = tokens.decode(&query.page.page_token)?;
@@ -197,7 +197,7 @@ impl Reports {
             violations.extend_from_slice(more);
         }
         if !violations.is_empty() {
-            return Err(ServiceError::InvalidArgument(violations));
+            return Err(ServiceError::invalid_fields(violations));
         }
         let described = (
             "records",
@@ -237,10 +237,7 @@ impl Reports {
         })?;
         let organization = caller.organization.clone();
         let found = self.committer.read(move |store| store.find(&organization, parsed)).await?;
-        found.ok_or_else(|| ServiceError::NotFound {
-            resource: "usage record",
-            name: uuid.to_owned(),
-        })
+        found.ok_or_else(|| ServiceError::not_found("usage record", uuid))
     }
 }
 
@@ -314,7 +311,8 @@ fn time_zone(name: &str, violations: &mut Vec<FieldViolation>) -> Option<TimeZon
     if name.is_empty() {
         return Some(TimeZone::UTC);
     }
-    let zone = TimeZone::get(name).ok();
+    // "Etc/Unknown" is a name, but says that the zone is not known; it must not pass for UTC.
+    let zone = TimeZone::get(name).ok().filter(|zone| !zone.is_unknown());
     if zone.is_none() {
         violations.push(FieldViolation::new(
             "time_zone",
