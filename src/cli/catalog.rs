@@ -11,7 +11,9 @@ use tonic::Code;
 
 use super::{
     CommandError, CommandResult,
-    catalog_file::{CatalogFile, CatalogFileError, InstanceEntry, ProductEntry, SkuEntry, unplaced},
+    catalog_file::{
+        CatalogFile, CatalogFileError, InstanceEntry, ProductEntry, SkuEntry, unplaced,
+    },
     connection::{Connection, ServerOptions, call_failed, violations},
     terminal::tell,
 };
@@ -149,7 +151,8 @@ async fn fetch(connection: Connection) -> CommandResult<CatalogFile> {
     let mut page_token = String::new();
     loop {
         let request = ListProductsRequest { page_size, page_token };
-        let page = client.list_products(request).await.map_err(|error| call_failed(&error))?.into_inner();
+        let page =
+            client.list_products(request).await.map_err(|error| call_failed(&error))?.into_inner();
         catalog.products.extend(page.products.into_iter().map(product_from_wire));
         page_token = page.next_page_token;
         if page_token.is_empty() {
@@ -158,8 +161,11 @@ async fn fetch(connection: Connection) -> CommandResult<CatalogFile> {
     }
     loop {
         let request = ListProductInstancesRequest { page_size, page_token };
-        let page =
-            client.list_product_instances(request).await.map_err(|error| call_failed(&error))?.into_inner();
+        let page = client
+            .list_product_instances(request)
+            .await
+            .map_err(|error| call_failed(&error))?
+            .into_inner();
         catalog
             .product_instances
             .extend(page.product_instances.into_iter().map(instance_from_wire));

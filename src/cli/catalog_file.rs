@@ -199,7 +199,10 @@ impl CatalogFile {
 
     /// The entry that a path leads to, and what of the path is left.
     #[expect(clippy::type_complexity, reason = "a pair of what and where, used right above")]
-    fn entry_at<'a>(&'a self, field: &'a str) -> Option<((&'static str, &'a Spanned<String>), &'a str)> {
+    fn entry_at<'a>(
+        &'a self,
+        field: &'a str,
+    ) -> Option<((&'static str, &'a Spanned<String>), &'a str)> {
         let (list, rest) = field.split_once('[')?;
         let (key, member) = rest.split_once(']')?;
         let member = member.strip_prefix('.').unwrap_or("entry");
@@ -216,7 +219,8 @@ impl CatalogFile {
                 };
                 // SKUs are named by place or by id, whichever the finder had at hand.
                 let by_place = sku_key.parse().ok().and_then(|at: usize| product.skus.get(at));
-                let sku = by_place.or_else(|| product.skus.iter().find(|sku| sku.id.value == sku_key))?;
+                let sku =
+                    by_place.or_else(|| product.skus.iter().find(|sku| sku.id.value == sku_key))?;
                 Some((("SKU", &sku.id), sku_member.strip_prefix('.').unwrap_or("entry")))
             }
             _ => None,

@@ -20,7 +20,12 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone, Args)]
 pub(super) struct ServerOptions {
     /// The server
-    #[arg(long, env = "METERD_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        env = "METERD_SERVER",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
     pub(super) server: String,
 
     /// Bearer token; not needed by a server in --dev mode
@@ -50,7 +55,11 @@ impl ServerOptions {
         let endpoint = self.endpoint()?;
         let credentials = self.credentials()?;
         let channel = endpoint.connect().await.map_err(|error| {
-            CommandError::failed(format!("cannot reach the server at {}: {}", self.server, deepest(&error)))
+            CommandError::failed(format!(
+                "cannot reach the server at {}: {}",
+                self.server,
+                deepest(&error)
+            ))
         })?;
         Ok(InterceptedService::new(channel, credentials))
     }
@@ -73,7 +82,8 @@ impl ServerOptions {
         if !self.server.starts_with("http://") {
             return Err(wrong("is not a URL"));
         }
-        let endpoint = Endpoint::from_shared(self.server.clone()).map_err(|_| wrong("is not a URL"))?;
+        let endpoint =
+            Endpoint::from_shared(self.server.clone()).map_err(|_| wrong("is not a URL"))?;
         Ok(endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
@@ -107,7 +117,8 @@ pub(super) fn describe(status: &Status) -> String {
         }
         Code::PermissionDenied => format!("not allowed: {message}"),
         Code::Unavailable => {
-            let cause = status.source().map(|error| deepest(error)).filter(|cause| cause != message);
+            let cause =
+                status.source().map(|error| deepest(error)).filter(|cause| cause != message);
             match cause {
                 Some(cause) => format!("the server is not available: {cause}"),
                 None => format!("the server is not available: {message}"),

@@ -11,6 +11,7 @@ mod filters;
 mod output;
 mod query;
 mod records;
+mod serve;
 mod terminal;
 mod verify;
 mod wire_time;
@@ -34,6 +35,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::ServeCommand),
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
     Write(write::WriteCommand),
@@ -49,6 +51,7 @@ enum Command {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> CommandResult {
     let line = CommandLine::try_parse_from(arguments).map_err(CommandError::Arguments)?;
     match line.command {
+        Command::Serve(command) => block_on(command.run()),
         Command::Catalog(command) => block_on(command.run()),
         Command::Write(command) => block_on(command.run()),
         Command::Query(command) => block_on(command.run()),

@@ -99,7 +99,10 @@ enum QueryForm {
 impl QueryCommand {
     pub(super) async fn run(self) -> CommandResult {
         let zone = TimeZone::get(&self.time_zone).map_err(|_| {
-            CommandError::usage(format!("--time-zone {:?} is not an IANA time zone", self.time_zone))
+            CommandError::usage(format!(
+                "--time-zone {:?} is not an IANA time zone",
+                self.time_zone
+            ))
         })?;
         let interval = match &self.interval {
             Some(text) => HalfOpenInterval::parse(text, &zone)

@@ -78,11 +78,27 @@ pub struct ServeOptions {
 
     /// Records that may wait for the committer before unary calls are refused [default: 65536]
     #[arg(long, env = "METERD_QUEUED_RECORDS_MAX", value_name = "N")]
-    pub queued_records_max: Option<usize>,
+    pub queued_records_max: Option<u32>,
 
     /// Records that one commit may take [default: 16384]
     #[arg(long, env = "METERD_GROUP_RECORDS_MAX", value_name = "N")]
     pub group_records_max: Option<usize>,
+
+    /// Largest message, after decompression [default: 4MiB]
+    #[arg(long, env = "METERD_MESSAGE_SIZE_MAX", value_name = "SIZE")]
+    pub message_size_max: Option<ByteSize>,
+
+    /// Calls that may be under way before more are refused [default: 1024]
+    #[arg(long, env = "METERD_CALLS_IN_FLIGHT_MAX", value_name = "N")]
+    pub calls_in_flight_max: Option<usize>,
+
+    /// Messages of one usage stream that may be under way [default: 8]
+    #[arg(long, env = "METERD_STREAM_MESSAGES_IN_FLIGHT_MAX", value_name = "N")]
+    pub stream_messages_in_flight_max: Option<usize>,
+
+    /// Connections that may be open on each listener [default: what the process may have, less 128]
+    #[arg(long, env = "METERD_CONNECTIONS_MAX", value_name = "N")]
+    pub connections_max: Option<usize>,
 }
 
 impl ServeOptions {
@@ -112,6 +128,10 @@ impl ServeOptions {
             memtable_keys_max,
             queued_records_max,
             group_records_max,
+            message_size_max,
+            calls_in_flight_max,
+            stream_messages_in_flight_max,
+            connections_max,
         )
     }
 }

@@ -21,9 +21,10 @@ pub(super) fn csv_rows<'a>(
     let mut writer = csv::Writer::from_writer(out);
     let failed = |error: csv::Error| -> CommandError {
         match error.into_kind() {
-        csv::ErrorKind::Io(error) => error.into(),
-        other => anyhow::anyhow!("cannot write CSV: {other:?}").into(),
-    }};
+            csv::ErrorKind::Io(error) => error.into(),
+            other => anyhow::anyhow!("cannot write CSV: {other:?}").into(),
+        }
+    };
     if let Some(header) = header {
         writer.write_record(header).map_err(failed)?;
     }

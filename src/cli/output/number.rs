@@ -19,7 +19,9 @@ mod tests {
 
     #[test]
     fn thousands_are_kept_apart() {
-        for (number, text) in [(0_u32, "0"), (999, "999"), (1000, "1,000"), (12_345_678, "12,345,678")] {
+        for (number, text) in
+            [(0_u32, "0"), (999, "999"), (1000, "1,000"), (12_345_678, "12,345,678")]
+        {
             assert_eq!(grouped(number), text);
         }
         assert_eq!(grouped(u128::MAX), "340,282,366,920,938,463,463,374,607,431,768,211,455");

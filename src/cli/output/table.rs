@@ -6,9 +6,11 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 pub(crate) fn table(header: &[&str], right: &[&str]) -> Table {
     let mut table = Table::new();
     table
-        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
         .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(header.iter().map(|name| Cell::new(name).set_alignment(alignment(name, right))));
+        .set_header(
+            header.iter().map(|name| Cell::new(name).set_alignment(alignment(name, right))),
+        );
     for (at, name) in header.iter().enumerate() {
         if let Some(column) = table.column_mut(at) {
             column.set_cell_alignment(alignment(name, right));

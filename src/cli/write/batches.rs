@@ -32,7 +32,11 @@ pub(super) fn of(mut records: mpsc::Receiver<InputRecord>) -> mpsc::Receiver<Bat
         let mut waiting = Waiting::default();
         let mut arrived = Vec::with_capacity(STREAM_RECORDS_MAX);
         loop {
-            let full = match timeout(IDLE_FLUSH, records.recv_many(&mut arrived, STREAM_RECORDS_MAX)).await
+            let full = match timeout(
+                IDLE_FLUSH,
+                records.recv_many(&mut arrived, STREAM_RECORDS_MAX),
+            )
+            .await
             {
                 Ok(0) => break,
                 Ok(_) => arrived.drain(..).flat_map(|record| waiting.add(record)).collect(),

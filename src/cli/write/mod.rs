@@ -115,7 +115,9 @@ impl WriteCommand {
                 summary.bad_lines = read.bad_lines;
                 read.stopped
             }
-            Err(error) => return Err(CommandError::failed(format!("cannot read the input: {error}"))),
+            Err(error) => {
+                return Err(CommandError::failed(format!("cannot read the input: {error}")));
+            }
         };
         summary.finish()?;
         match self.output {
@@ -143,7 +145,8 @@ impl WriteCommand {
 
     /// The input, and how many bytes of it there are, if that is known.
     fn open(&self) -> CommandResult<(Input, Option<u64>)> {
-        let csv = self.file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+        let csv =
+            self.file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
         let format = self.format.unwrap_or(if csv { Format::Csv } else { Format::Jsonl });
         let target = match (&self.product, &self.instance) {
             (Some(id), _) => Some(Target::Product(id.as_str().into())),

@@ -106,7 +106,11 @@ impl Summary {
     }
 
     /// Counts the answer to a batch.
-    pub(super) fn add(&mut self, batch: &Batch, answer: &StreamProductUsageResponse) -> CommandResult {
+    pub(super) fn add(
+        &mut self,
+        batch: &Batch,
+        answer: &StreamProductUsageResponse,
+    ) -> CommandResult {
         self.accepted += u64::from(answer.accepted_count);
         for rejected in &answer.rejected {
             let reason = rejected.reason();
