@@ -20,6 +20,7 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
 };
 
 use super::first_bytes::FirstBytes;
@@ -90,6 +91,8 @@ pub(super) async fn serve_connections(
     let room = Arc::new(Semaphore::new(limits.connections_max));
     let protocol = protocol(&limits);
     let graceful = GracefulShutdown::new();
+    // Whatever is left of it when the drain is over is dropped with it.
+    let mut open = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -114,7 +117,8 @@ pub(super) async fn serve_connections(
             metrics: Arc::clone(&metrics),
             _permit: permit,
         };
-        tokio::spawn(connection.serve(stream, protocol.clone(), graceful.watcher()));
+        while open.try_join_next().is_some() {}
+        open.spawn(connection.serve(stream, protocol.clone(), graceful.watcher()));
     }
     drop(listener);
     if tokio::time::timeout(drain_timeout, graceful.shutdown()).await.is_err()

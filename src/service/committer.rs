@@ -53,9 +53,11 @@ pub enum Admission {
     Wait,
 }
 
+type Answer = oneshot::Sender<Result<Vec<Decision>, ServiceError>>;
+
 struct Waiting {
     probed: ProbedSubmission,
-    answer: oneshot::Sender<Result<Vec<Decision>, ServiceError>>,
+    answer: Answer,
     _room: OwnedSemaphorePermit,
 }
 
@@ -262,10 +264,7 @@ fn commit_groups(
     }
 }
 
-fn fail(
-    answers: &mut Vec<(oneshot::Sender<Result<Vec<Decision>, ServiceError>>, OwnedSemaphorePermit)>,
-    error: &ServiceError,
-) {
+fn fail(answers: &mut Vec<(Answer, OwnedSemaphorePermit)>, error: &ServiceError) {
     for (answer, _) in answers.drain(..) {
         let _ = answer.send(Err(error.clone()));
     }
