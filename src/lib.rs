@@ -10,6 +10,8 @@
 
 pub mod api;
 pub mod auth;
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod server;
 pub mod service;

@@ -15,5 +15,6 @@ mod status;
 mod usage_report;
 mod usage_stream;
 
+pub(crate) use convert::time as wire_time;
 pub use layers::CallLimits;
 pub use router::{ApiServices, api_router, grpc_service_names};

@@ -72,9 +72,9 @@ pub struct Authentication {
 }
 
 /// The organization of the static admin token.
-const OPERATOR_ORGANIZATION: &str = "default";
+pub const OPERATOR_ORGANIZATION: &str = "default";
 /// The organization of callers without credentials in development mode.
-const DEV_ORGANIZATION: &str = "dev";
+pub const DEV_ORGANIZATION: &str = "dev";
 
 impl Authentication {
     /// Callers with `admin_token` administer the organization `default`; with `dev`, callers without

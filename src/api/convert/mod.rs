@@ -3,4 +3,4 @@
 pub(super) mod catalog;
 pub(super) mod product_usage;
 pub(super) mod report;
-pub(super) mod time;
+pub(crate) mod time;

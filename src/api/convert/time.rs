@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
 /// The instant; `None` outside the range that the wire type allows.
-pub(in crate::api) fn from_proto(timestamp: prost_types::Timestamp) -> Option<Timestamp> {
+pub(crate) fn from_proto(timestamp: prost_types::Timestamp) -> Option<Timestamp> {
     let in_range =
         SECONDS.contains(&timestamp.seconds) && (0..1_000_000_000).contains(&timestamp.nanos);
     // Seconds and nanoseconds of one sign are what jiff's constructor wants; adding is not picky.
@@ -19,7 +19,7 @@ pub(in crate::api) fn from_proto(timestamp: prost_types::Timestamp) -> Option<Ti
 }
 
 /// The wire type of an instant: nanoseconds count forward, also before 1970.
-pub(in crate::api) fn to_proto(instant: Timestamp) -> prost_types::Timestamp {
+pub(crate) fn to_proto(instant: Timestamp) -> prost_types::Timestamp {
     let (seconds, nanos) = (instant.as_second(), instant.subsec_nanosecond());
     if nanos < 0 {
         return prost_types::Timestamp { seconds: seconds - 1, nanos: nanos + 1_000_000_000 };
