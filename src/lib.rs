@@ -8,6 +8,12 @@
 //! `cli → server → api → service → store → domain`, and `api → auth → domain`.
 //! `config` and `telemetry` are leaves. See `ARCHITECTURE.md`.
 
+pub mod api;
+pub mod auth;
+pub mod cli;
+pub mod config;
 pub mod domain;
+pub mod server;
 pub mod service;
 pub mod store;
+pub mod telemetry;

@@ -7,5 +7,11 @@
     clippy::print_stdout
 )]
 
+mod architecture;
+mod edge;
+mod hostile_input;
+mod reports_api;
 mod store_model;
 mod support;
+mod usage_stream;
+mod write_contract;

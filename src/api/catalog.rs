@@ -1,0 +1,109 @@
+//! The catalog.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    convert::catalog as convert,
+    pb::meterd::v1::{
+        ApplyCatalogRequest, ApplyCatalogResponse, DeleteProductInstanceRequest,
+        DeleteProductInstanceResponse, DeleteProductRequest, DeleteProductResponse,
+        GetProductInstanceRequest, GetProductInstanceResponse, GetProductRequest,
+        GetProductResponse, ListProductInstancesRequest, ListProductInstancesResponse,
+        ListProductsRequest, ListProductsResponse, catalog_service_server::CatalogService,
+    },
+    router::principal,
+    status,
+};
+use crate::service::catalogs::Catalogs;
+
+/// Serves `meterd.v1.CatalogService`.
+#[derive(Debug, Clone)]
+pub(super) struct CatalogHandler {
+    pub(super) catalogs: Arc<Catalogs>,
+}
+
+#[tonic::async_trait]
+impl CatalogService for CatalogHandler {
+    async fn apply_catalog(
+        &self,
+        request: Request<ApplyCatalogRequest>,
+    ) -> Result<Response<ApplyCatalogResponse>, Status> {
+        let organization = principal(&request)?.caller.organization;
+        let request = request.into_inner();
+        let validate_only = request.validate_only;
+        let desired = convert::desired_from_proto(request).map_err(status::from_service)?;
+        let changes = self
+            .catalogs
+            .apply(&organization, desired, validate_only)
+            .await
+            .map_err(status::from_service)?;
+        Ok(Response::new(convert::changes_to_proto(changes)))
+    }
+
+    async fn list_products(
+        &self,
+        request: Request<ListProductsRequest>,
+    ) -> Result<Response<ListProductsResponse>, Status> {
+        let organization = principal(&request)?.caller.organization;
+        let ListProductsRequest { page_size, page_token } = request.into_inner();
+        let page = convert::page_from_proto(page_size, page_token);
+        let page =
+            self.catalogs.list_products(&organization, &page).map_err(status::from_service)?;
+        Ok(Response::new(convert::products_to_proto(page)))
+    }
+
+    async fn get_product(
+        &self,
+        request: Request<GetProductRequest>,
+    ) -> Result<Response<GetProductResponse>, Status> {
+        let organization = principal(&request)?.caller.organization;
+        let id = request.into_inner().product_id;
+        let product = self.catalogs.product(&organization, &id).map_err(status::from_service)?;
+        Ok(Response::new(GetProductResponse { product: Some(convert::product_to_proto(product)) }))
+    }
+
+    async fn delete_product(
+        &self,
+        request: Request<DeleteProductRequest>,
+    ) -> Result<Response<DeleteProductResponse>, Status> {
+        let organization = principal(&request)?.caller.organization;
+        let id = request.into_inner().product_id;
+        self.catalogs.delete_product(&organization, &id).await.map_err(status::from_service)?;
+        Ok(Response::new(DeleteProductResponse {}))
+    }
+
+    async fn list_product_instances(
+        &self,
+        request: Request<ListProductInstancesRequest>,
+    ) -> Result<Response<ListProductInstancesResponse>, Status> {
+        let organization = principal(&request)?.caller.organization;
+        let ListProductInstancesRequest { page_size, page_token } = request.into_inner();
+        let page = convert::page_from_proto(page_size, page_token);
+        let page =
+            self.catalogs.list_instances(&organization, &page).map_err(status::from_service)?;
+        Ok(Response::new(convert::instances_to_proto(page)))
+    }
+
+    async fn get_product_instance(
+        &self,
+        request: Request<GetProductInstanceRequest>,
+    ) -> Result<Response<GetProductInstanceResponse>, Status> {
+        let organization = principal(&request)?.caller.organization;
+        let id = request.into_inner().product_instance_id;
+        let instance = self.catalogs.instance(&organization, &id).map_err(status::from_service)?;
+        let product_instance = Some(convert::instance_to_proto(instance));
+        Ok(Response::new(GetProductInstanceResponse { product_instance }))
+    }
+
+    async fn delete_product_instance(
+        &self,
+        request: Request<DeleteProductInstanceRequest>,
+    ) -> Result<Response<DeleteProductInstanceResponse>, Status> {
+        let organization = principal(&request)?.caller.organization;
+        let id = request.into_inner().product_instance_id;
+        self.catalogs.delete_instance(&organization, &id).await.map_err(status::from_service)?;
+        Ok(Response::new(DeleteProductInstanceResponse {}))
+    }
+}

@@ -1,0 +1,139 @@
+//! Watching a call to the end of its answer: only there is its gRPC code known, its time over and its
+//! place free for another.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant as Deadline, Sleep, sleep_until},
+};
+use tonic::{Code, Status};
+
+use crate::api::{metrics::Metrics, status};
+
+/// Counts a call from its begin until it is dropped.
+pub(super) struct CallGuard {
+    metrics: Arc<Metrics>,
+    method: &'static str,
+    began: Instant,
+    // What the call counts as if its answer is given up.
+    code: Code,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl CallGuard {
+    pub(super) fn begin(metrics: Arc<Metrics>, method: &'static str, began: Instant) -> Self {
+        metrics.call_began();
+        Self { metrics, method, began, code: Code::Cancelled, permit: None }
+    }
+
+    /// Keeps the call's place among those in flight.
+    pub(super) fn hold(&mut self, permit: OwnedSemaphorePermit) {
+        self.permit = Some(permit);
+    }
+
+    /// Goes along with the answer to its end.
+    pub(super) fn answer(mut self, response: Response, deadline: Option<Deadline>) -> Response {
+        let (parts, body) = response.into_parts();
+        // A trailers-only answer has its code among the headers; one that is no gRPC has none at all.
+        if let Some(code) = grpc_code(&parts.headers) {
+            self.code = code;
+        } else if !parts
+            .headers
+            .get("content-type")
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+        {
+            self.code = if parts.status.is_success() { Code::Ok } else { Code::Unimplemented };
+        }
+        let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
+        Response::from_parts(
+            parts,
+            Body::new(WatchedBody { inner: body, deadline, guard: Some(self) }),
+        )
+    }
+}
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        self.metrics.call_ended(self.method, self.code, self.began.elapsed());
+    }
+}
+
+fn grpc_code(headers: &HeaderMap) -> Option<Code> {
+    headers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
+}
+
+struct WatchedBody {
+    inner: Body,
+    deadline: Option<Pin<Box<Sleep>>>,
+    // Taken at the end of the body.
+    guard: Option<CallGuard>,
+}
+
+impl WatchedBody {
+    fn end(&mut self, code: Option<Code>) {
+        if let Some(mut guard) = self.guard.take()
+            && let Some(code) = code
+        {
+            guard.code = code;
+        }
+    }
+}
+
+impl http_body::Body for WatchedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.guard.is_none() {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut self.inner).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(code) = frame.trailers_ref().and_then(grpc_code) {
+                    self.end(Some(code));
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(other) => {
+                self.end(None);
+                Poll::Ready(other)
+            }
+            Poll::Pending => {
+                let passed = self
+                    .deadline
+                    .as_mut()
+                    .is_some_and(|deadline| deadline.as_mut().poll(context).is_ready());
+                if !passed {
+                    return Poll::Pending;
+                }
+                // A stream that outlives its deadline ends as gRPC wants it to.
+                self.end(Some(Code::DeadlineExceeded));
+                let mut trailers = HeaderMap::new();
+                let status: Status = status::deadline_exceeded();
+                let _ = status.add_header(&mut trailers);
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.guard.is_none() || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,223 @@
+//! What is counted about calls. Label values come from fixed sets: nothing a caller sends becomes one.
+
+use std::{sync::atomic::AtomicU64, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+use tonic::Code;
+
+use crate::{
+    domain::verdict::RejectionReason, service::product_usage::RecordVerdict, store::StoreStatistics,
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MethodLabels {
+    method: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    method: &'static str,
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerdictLabels {
+    verdict: &'static str,
+}
+
+/// All metrics of a process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    calls: Family<CallLabels, Counter>,
+    call_seconds: Family<MethodLabels, Histogram, fn() -> Histogram>,
+    calls_in_flight: Gauge,
+    records: Family<VerdictLabels, Counter>,
+    /// Connections that are open.
+    pub connections: Gauge,
+    /// Connections that were closed at once because too many were open.
+    pub connections_refused: Counter,
+    queued_records: Gauge,
+    store_records: Gauge,
+    store_sequence: Gauge,
+    store_writable: Gauge,
+    index_runs: Gauge,
+    index_bytes: Gauge,
+    background_bytes: Gauge,
+    disk_bytes: Gauge<f64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Registers everything.
+    #[must_use]
+    pub fn new() -> Self {
+        // From a quarter of a millisecond to about two minutes.
+        let histogram: fn() -> Histogram =
+            || Histogram::new(exponential_buckets(0.000_25, 2.0, 20));
+        let mut metrics = Self {
+            registry: Registry::with_prefix("meterd"),
+            calls: Family::default(),
+            call_seconds: Family::new_with_constructor(histogram),
+            calls_in_flight: Gauge::default(),
+            records: Family::default(),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
+            queued_records: Gauge::default(),
+            store_records: Gauge::default(),
+            store_sequence: Gauge::default(),
+            store_writable: Gauge::default(),
+            index_runs: Gauge::default(),
+            index_bytes: Gauge::default(),
+            background_bytes: Gauge::default(),
+            disk_bytes: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let to = &mut self.registry;
+        to.register("calls", "Calls answered, by method and gRPC code", self.calls.clone());
+        to.register_with_unit(
+            "call_duration",
+            "Time from request to end of answer",
+            Unit::Seconds,
+            self.call_seconds.clone(),
+        );
+        to.register("calls_in_flight", "Calls under way", self.calls_in_flight.clone());
+        to.register("records", "Product usage records judged, by verdict", self.records.clone());
+        to.register("connections", "Connections open", self.connections.clone());
+        to.register(
+            "connections_refused",
+            "Connections closed at once: too many were open",
+            self.connections_refused.clone(),
+        );
+        to.register("queued_records", "Records waiting to be stored", self.queued_records.clone());
+        to.register("store_records", "Records stored", self.store_records.clone());
+        to.register("store_sequence", "Last log sequence", self.store_sequence.clone());
+        to.register(
+            "store_writable",
+            "1 while the store takes writes",
+            self.store_writable.clone(),
+        );
+        to.register("index_runs", "Runs of the uuid index", self.index_runs.clone());
+        to.register_with_unit(
+            "index_memory",
+            "Memory of the uuid index",
+            Unit::Bytes,
+            self.index_bytes.clone(),
+        );
+        to.register_with_unit(
+            "background_owed",
+            "Background writes still to be done",
+            Unit::Bytes,
+            self.background_bytes.clone(),
+        );
+        to.register_with_unit(
+            "store_disk",
+            "Disk space of the store",
+            Unit::Bytes,
+            self.disk_bytes.clone(),
+        );
+    }
+
+    /// A call began. Matched by [`Self::call_ended`].
+    pub(super) fn call_began(&self) {
+        self.calls_in_flight.inc();
+    }
+
+    /// A call's answer is complete, or was given up.
+    pub(super) fn call_ended(&self, method: &'static str, code: Code, took: Duration) {
+        self.calls_in_flight.dec();
+        self.calls.get_or_create(&CallLabels { method, code: code_name(code) }).inc();
+        self.call_seconds.get_or_create(&MethodLabels { method }).observe(took.as_secs_f64());
+    }
+
+    /// Counts the verdicts of a call.
+    pub(super) fn count_records(&self, verdicts: &[RecordVerdict]) {
+        let accepted =
+            verdicts.iter().filter(|verdict| **verdict == RecordVerdict::Accepted).count();
+        self.count_verdict("accepted", accepted as u64);
+        for verdict in verdicts {
+            if let RecordVerdict::Rejected { reason, .. } = verdict {
+                self.count_verdict(reason_name(*reason), 1);
+            }
+        }
+    }
+
+    fn count_verdict(&self, verdict: &'static str, records: u64) {
+        self.records.get_or_create(&VerdictLabels { verdict }).inc_by(records);
+    }
+
+    /// Takes over what others know, just before a scrape.
+    pub fn observe(&self, store: &StoreStatistics, writable: bool, queued_records: usize) {
+        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.queued_records.set(number(queued_records as u64));
+        self.store_records.set(number(store.records));
+        self.store_sequence.set(number(store.last_sequence.0));
+        self.store_writable.set(i64::from(writable));
+        self.index_runs.set(number(store.index_runs as u64));
+        self.index_bytes.set(number(store.index_bytes));
+        self.background_bytes.set(number(store.background_bytes_owed));
+        self.disk_bytes.set(store.disk_bytes as f64);
+    }
+
+    /// Everything in the OpenMetrics text format.
+    ///
+    /// # Errors
+    /// [`std::fmt::Error`] if it cannot be written, which a `String` always can.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+fn reason_name(reason: RejectionReason) -> &'static str {
+    match reason {
+        RejectionReason::Duplicate => "duplicate",
+        RejectionReason::Expired => "expired",
+        RejectionReason::InvalidTimestamp => "invalid_timestamp",
+        RejectionReason::InvalidSkuId => "invalid_sku_id",
+        RejectionReason::InvalidProductId => "invalid_product_id",
+        RejectionReason::InvalidQuantity => "invalid_quantity",
+        RejectionReason::InvalidId => "invalid_id",
+    }
+}
+
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

@@ -1,0 +1,20 @@
+//! The wire: gRPC handlers that convert, call a use case and convert back, and the layers around them.
+//! Knows nothing of how usage is stored.
+
+// tonic's Status is 176 bytes and every handler returns it; boxing it would gain nothing at the edge.
+#![allow(clippy::result_large_err)]
+
+mod catalog;
+mod convert;
+mod layers;
+pub mod metrics;
+pub mod pb;
+mod product_usage;
+mod router;
+mod status;
+mod usage_report;
+mod usage_stream;
+
+pub(crate) use convert::time as wire_time;
+pub use layers::CallLimits;
+pub use router::{ApiServices, api_router, grpc_service_names};

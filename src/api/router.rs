@@ -1,0 +1,197 @@
+//! All services under one router, with the layers around them. Every protocol that meterd speaks goes
+//! through it.
+
+use std::sync::Arc;
+
+use axum::{
+    Router, extract::Request as HttpRequest, middleware, response::Response as HttpResponse,
+};
+use http::{StatusCode, header};
+use tonic::{Code, Request, Status, codec::CompressionEncoding, service::RoutesBuilder};
+use tonic_health::server::HealthReporter;
+
+use super::{
+    catalog::CatalogHandler,
+    layers::{self, CallLimits, Layers},
+    metrics::Metrics,
+    pb,
+    pb::{
+        meterd::v1::{
+            catalog_service_server::CatalogServiceServer,
+            usage_ingest_service_server::UsageIngestServiceServer,
+            usage_report_service_server::UsageReportServiceServer,
+        },
+        yandex::cloud::marketplace::{
+            metering::v1::{
+                image_product_usage_service_server::ImageProductUsageServiceServer,
+                product_usage_service_server::ProductUsageServiceServer,
+            },
+            v1::metering::image_product_usage_service_server::ImageProductUsageServiceServer as OlderImageProductUsageServiceServer,
+        },
+    },
+    product_usage::ProductUsageHandler,
+    usage_report::UsageReportHandler,
+    usage_stream::UsageStreamHandler,
+};
+use crate::{
+    auth::{Authentication, Principal},
+    service::{catalogs::Catalogs, product_usage::ProductUsage, reports::Reports},
+};
+
+/// What the handlers need.
+#[derive(Debug)]
+pub struct ApiServices {
+    /// Writing.
+    pub usage: Arc<ProductUsage>,
+    /// Reading.
+    pub reports: Arc<Reports>,
+    /// The catalog.
+    pub catalogs: Arc<Catalogs>,
+    /// Counting.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The services whose health is reported, by their full names.
+#[must_use]
+pub fn grpc_service_names() -> [&'static str; 6] {
+    use tonic::server::NamedService as _;
+
+    [
+        ImageProductUsageServiceServer::<ProductUsageHandler>::NAME,
+        ProductUsageServiceServer::<ProductUsageHandler>::NAME,
+        OlderImageProductUsageServiceServer::<ProductUsageHandler>::NAME,
+        UsageIngestServiceServer::<UsageStreamHandler>::NAME,
+        UsageReportServiceServer::<UsageReportHandler>::NAME,
+        CatalogServiceServer::<CatalogHandler>::NAME,
+    ]
+}
+
+/// Message limits and compression, the same for every service.
+macro_rules! configured {
+    ($server:expr, $limits:expr) => {
+        $server
+            .max_decoding_message_size($limits.message_bytes_max)
+            .max_encoding_message_size($limits.message_bytes_max)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .send_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Zstd)
+    };
+}
+
+/// Puts the router together; the health service comes with its reporter.
+///
+/// # Errors
+/// [`tonic_reflection::server::Error`] if the descriptors that were compiled in cannot be read.
+pub fn api_router(
+    services: ApiServices,
+    authentication: Authentication,
+    limits: &CallLimits,
+) -> Result<(Router, HealthReporter), tonic_reflection::server::Error> {
+    let ApiServices { usage, reports, catalogs, metrics } = services;
+    let product_usage =
+        ProductUsageHandler { usage: Arc::clone(&usage), metrics: Arc::clone(&metrics) };
+    let usage_stream = UsageStreamHandler {
+        usage,
+        metrics: Arc::clone(&metrics),
+        messages_in_flight_max: limits.stream_messages_in_flight_max,
+    };
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let (health_reporter, health) = tonic_health::server::health_reporter();
+    let mut routes = RoutesBuilder::default();
+    routes
+        .add_service(configured!(
+            ImageProductUsageServiceServer::new(product_usage.clone()),
+            limits
+        ))
+        .add_service(configured!(ProductUsageServiceServer::new(product_usage.clone()), limits))
+        .add_service(configured!(OlderImageProductUsageServiceServer::new(product_usage), limits))
+        .add_service(configured!(UsageIngestServiceServer::new(usage_stream), limits))
+        .add_service(configured!(
+            UsageReportServiceServer::new(UsageReportHandler { reports }),
+            limits
+        ))
+        .add_service(configured!(CatalogServiceServer::new(CatalogHandler { catalogs }), limits))
+        .add_service(health)
+        .add_service(reflection().build_v1()?)
+        // Older tools ask for this one.
+        .add_service(reflection().build_v1alpha()?);
+    let layers = Layers::new(authentication, metrics, limits);
+    let router = routes
+        .routes()
+        .into_axum_router()
+        .fallback(not_found)
+        .layer(middleware::from_fn_with_state(layers, layers::around));
+    Ok((router, health_reporter))
+}
+
+/// Answers whatever is no method of ours, in the protocol of the request.
+async fn not_found(request: HttpRequest) -> HttpResponse {
+    let path = request.uri().path();
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
+        return Status::new(Code::Unimplemented, format!("there is no method {path}")).into_http();
+    }
+    let status =
+        Status::new(Code::NotFound, format!("there is nothing at {path}; meterd speaks gRPC"));
+    layers::json_error(&status, StatusCode::NOT_FOUND)
+}
+
+/// The caller, whom the layers have authenticated.
+pub(super) fn principal<T>(request: &Request<T>) -> Result<Principal, Status> {
+    request.extensions().get::<Principal>().cloned().ok_or_else(|| {
+        tracing::error!("a handler was reached without authentication");
+        Status::internal("internal error")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::auth::rpc_permissions::{self, RPC_ACCESS};
+
+    fn methods(descriptors: &[u8]) -> Vec<String> {
+        let set = prost_types::FileDescriptorSet::decode(descriptors).unwrap();
+        let mut paths = Vec::new();
+        for file in &set.file {
+            for service in &file.service {
+                for method in &service.method {
+                    paths.push(format!("/{}.{}/{}", file.package(), service.name(), method.name()));
+                }
+            }
+        }
+        paths
+    }
+
+    #[test]
+    fn every_method_has_a_row_of_permissions_and_every_row_a_method() {
+        let ours = methods(pb::DESCRIPTOR_SET);
+        let health = methods(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        for path in ours.iter().chain(&health) {
+            assert!(rpc_permissions::find(path).is_some(), "{path} has no row in RPC_ACCESS");
+        }
+        for (path, _) in RPC_ACCESS.iter().filter(|(path, _)| !path.starts_with("/grpc.")) {
+            assert!(ours.iter().any(|known| known == path), "{path} is no method");
+        }
+    }
+
+    #[test]
+    fn every_service_of_ours_is_served() {
+        let mut served: Vec<String> = grpc_service_names().map(str::to_owned).into();
+        served.sort();
+        let mut described: Vec<String> = methods(pb::DESCRIPTOR_SET)
+            .iter()
+            .filter_map(|path| path.strip_prefix('/')?.split_once('/'))
+            .map(|(service, _)| service.to_owned())
+            .collect();
+        described.sort();
+        described.dedup();
+        assert_eq!(served, described);
+    }
+}

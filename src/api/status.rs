@@ -1,0 +1,137 @@
+//! The only place where an error becomes a gRPC status.
+//!
+//! Callers get a code, a fixed or self-made text, and standard `google.rpc` details. Internal texts go
+//! to the log, once, here.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation as BadField, StatusExt as _};
+
+use crate::{
+    auth::AuthError,
+    service::{FieldViolation, ServiceError},
+};
+
+/// The `domain` of our `ErrorInfo` details.
+const ERROR_DOMAIN: &str = "meterd";
+
+/// Violations that are spelled out. Their text travels in the trailers, and clients commonly take 8 KiB
+/// of those; the rest is counted in the message.
+const VIOLATIONS_MAX: usize = 32;
+
+/// A use case's failure as the caller sees it.
+pub(super) fn from_service(error: ServiceError) -> Status {
+    match error {
+        ServiceError::InvalidArgument(violations) => invalid_argument("", violations),
+        ServiceError::NotFound { resource, name } => with_reason(
+            Code::NotFound,
+            format!("there is no {resource} {name:?}"),
+            "NOT_FOUND",
+            None,
+        ),
+        ServiceError::FailedPrecondition(text) => {
+            with_reason(Code::FailedPrecondition, text, "FAILED_PRECONDITION", None)
+        }
+        ServiceError::Overloaded { retry_after } => with_reason(
+            Code::ResourceExhausted,
+            "too many records are waiting to be stored; nothing of this request was, try again later",
+            "WRITE_QUEUE_FULL",
+            Some(retry_after),
+        ),
+        ServiceError::Unavailable(internal) => {
+            tracing::warn!(error = &*internal, "a call failed: writes are refused");
+            with_reason(
+                Code::Unavailable,
+                "the server cannot write now; records of this request may or may not be stored, send them again",
+                "WRITES_REFUSED",
+                None,
+            )
+        }
+        ServiceError::DataLoss(internal) => {
+            tracing::error!(
+                error = &*internal,
+                "a call failed: stored data is damaged; run `meterd verify`"
+            );
+            with_reason(Code::DataLoss, "stored data is damaged", "DATA_DAMAGED", None)
+        }
+        ServiceError::Internal(internal) => {
+            tracing::error!(error = &*internal, "a call failed");
+            with_reason(Code::Internal, "internal error", "INTERNAL", None)
+        }
+    }
+}
+
+/// Names every field at fault. `context` says where the fields are, if not in the request itself.
+pub(super) fn invalid_argument(context: &str, violations: Vec<FieldViolation>) -> Status {
+    let mut message = context.to_owned();
+    let more = violations.len().saturating_sub(VIOLATIONS_MAX);
+    let named: Vec<FieldViolation> = violations.into_iter().take(VIOLATIONS_MAX).collect();
+    let texts =
+        named.iter().map(|violation| format!("{}: {}", violation.field, violation.description));
+    message.push_str(&texts.take(3).collect::<Vec<_>>().join("; "));
+    let unsaid = named.len().saturating_sub(3) + more;
+    if unsaid > 0 {
+        message.push_str(&format!("; and {unsaid} more"));
+    }
+    let fields = named
+        .into_iter()
+        .map(|violation| BadField::new(violation.field, violation.description))
+        .collect::<Vec<_>>();
+    let mut details = ErrorDetails::new();
+    details.set_bad_request(fields);
+    details.set_error_info("INVALID_ARGUMENT", ERROR_DOMAIN, []);
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+/// Prefixes what a stream's message was refused for with the message's sequence.
+pub(super) fn in_message(sequence: u64, error: ServiceError) -> Status {
+    match error {
+        ServiceError::InvalidArgument(violations) => {
+            invalid_argument(&format!("message with sequence {sequence}: "), violations)
+        }
+        other => from_service(other),
+    }
+}
+
+/// An authentication failure as the caller sees it.
+pub(super) fn from_auth(error: AuthError) -> Status {
+    match error {
+        AuthError::Missing | AuthError::Malformed | AuthError::Invalid => {
+            with_reason(Code::Unauthenticated, error.to_string(), "UNAUTHENTICATED", None)
+        }
+        AuthError::Forbidden(_) => {
+            with_reason(Code::PermissionDenied, error.to_string(), "PERMISSION_DENIED", None)
+        }
+    }
+}
+
+/// Too many calls at once.
+pub(super) fn too_many_calls(calls_max: usize, retry_after: Duration) -> Status {
+    let text = format!("more than {calls_max} calls are under way; try again later");
+    with_reason(Code::ResourceExhausted, text, "TOO_MANY_CALLS", Some(retry_after))
+}
+
+/// The caller's deadline passed.
+pub(super) fn deadline_exceeded() -> Status {
+    with_reason(
+        Code::DeadlineExceeded,
+        "the call's deadline passed; records of this request may or may not be stored, send them again",
+        "DEADLINE_EXCEEDED",
+        None,
+    )
+}
+
+fn with_reason(
+    code: Code,
+    message: impl Into<String>,
+    reason: &str,
+    retry_after: Option<Duration>,
+) -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info(reason, ERROR_DOMAIN, []);
+    if let Some(retry_after) = retry_after {
+        details.set_retry_info(Some(retry_after));
+    }
+    Status::with_error_details(code, message, details)
+}

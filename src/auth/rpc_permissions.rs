@@ -1,0 +1,48 @@
+//! Which permissions each method needs: any one of those listed. A test fails when a method of the
+//! protos has no row.
+
+use super::Permission;
+
+/// Who may call a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody, without credentials: the method tells nothing about any organization.
+    Open,
+    /// Authenticated callers with one of these permissions.
+    AnyOf(&'static [Permission]),
+}
+
+const WRITE_PRODUCT: Access = Access::AnyOf(&[Permission::UsageProductWrite]);
+const VIEW_PRODUCT: Access = Access::AnyOf(&[Permission::UsageProductView]);
+const VIEW_CATALOG: Access = Access::AnyOf(&[Permission::CatalogView, Permission::CatalogAdmin]);
+const CHANGE_CATALOG: Access = Access::AnyOf(&[Permission::CatalogAdmin]);
+
+/// Method path → who may call it.
+pub const RPC_ACCESS: &[(&str, Access)] = &[
+    ("/yandex.cloud.marketplace.v1.metering.ImageProductUsageService/Write", WRITE_PRODUCT),
+    ("/yandex.cloud.marketplace.metering.v1.ImageProductUsageService/Write", WRITE_PRODUCT),
+    ("/yandex.cloud.marketplace.metering.v1.ProductUsageService/Write", WRITE_PRODUCT),
+    ("/meterd.v1.UsageIngestService/StreamProductUsage", WRITE_PRODUCT),
+    ("/meterd.v1.UsageReportService/QueryProductUsage", VIEW_PRODUCT),
+    ("/meterd.v1.UsageReportService/ListUsageRecords", VIEW_PRODUCT),
+    ("/meterd.v1.UsageReportService/GetUsageRecord", VIEW_PRODUCT),
+    ("/meterd.v1.CatalogService/ApplyCatalog", CHANGE_CATALOG),
+    ("/meterd.v1.CatalogService/ListProducts", VIEW_CATALOG),
+    ("/meterd.v1.CatalogService/GetProduct", VIEW_CATALOG),
+    ("/meterd.v1.CatalogService/DeleteProduct", CHANGE_CATALOG),
+    ("/meterd.v1.CatalogService/ListProductInstances", VIEW_CATALOG),
+    ("/meterd.v1.CatalogService/GetProductInstance", VIEW_CATALOG),
+    ("/meterd.v1.CatalogService/DeleteProductInstance", CHANGE_CATALOG),
+    ("/grpc.health.v1.Health/Check", Access::Open),
+    ("/grpc.health.v1.Health/List", Access::Open),
+    ("/grpc.health.v1.Health/Watch", Access::Open),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Access::Open),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Access::Open),
+];
+
+/// The row of a method; `None` if there is no such method.
+#[must_use]
+pub fn find(path: &str) -> Option<&'static (&'static str, Access)> {
+    // A handful of string comparisons of different lengths: cheaper than hashing the path.
+    RPC_ACCESS.iter().find(|(known, _)| *known == path)
+}

@@ -1,0 +1,153 @@
+//! Talking to a server, and saying what went wrong there.
+
+use std::{error::Error as _, fmt::Write as _, time::Duration};
+
+use clap::Args;
+use tonic::{
+    Code, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt as _;
+
+use super::{CommandError, CommandResult};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Which server, and on whose behalf.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ServerOptions {
+    /// The server
+    #[arg(
+        long,
+        env = "METERD_SERVER",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
+    pub(super) server: String,
+
+    /// Bearer token; not needed by a server in --dev mode
+    #[arg(long, env = "METERD_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(super) token: Option<String>,
+}
+
+/// Adds the credentials to every call.
+#[derive(Debug, Clone)]
+pub(super) struct Credentials(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Credentials {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// A connection that knows who is calling. Cheap to clone.
+pub(super) type Connection = InterceptedService<Channel, Credentials>;
+
+impl ServerOptions {
+    /// Connects, and reconnects by itself if a later call finds the connection gone.
+    pub(super) async fn connect(&self) -> CommandResult<Connection> {
+        let endpoint = self.endpoint()?;
+        let credentials = self.credentials()?;
+        let channel = endpoint.connect().await.map_err(|error| {
+            CommandError::failed(format!(
+                "cannot reach the server at {}: {}",
+                self.server,
+                deepest(&error)
+            ))
+        })?;
+        Ok(InterceptedService::new(channel, credentials))
+    }
+
+    /// A connection that is made when the first call needs it.
+    pub(super) fn connect_later(&self) -> CommandResult<Connection> {
+        Ok(InterceptedService::new(self.endpoint()?.connect_lazy(), self.credentials()?))
+    }
+
+    fn endpoint(&self) -> CommandResult<Endpoint> {
+        let wrong = |reason: &str| {
+            CommandError::usage(format!(
+                "--server {:?} {reason}; it looks like http://127.0.0.1:8080",
+                self.server
+            ))
+        };
+        if self.server.starts_with("https:") {
+            return Err(wrong("asks for TLS, which this version does not have"));
+        }
+        if !self.server.starts_with("http://") {
+            return Err(wrong("is not a URL"));
+        }
+        let endpoint =
+            Endpoint::from_shared(self.server.clone()).map_err(|_| wrong("is not a URL"))?;
+        Ok(endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_INTERVAL)
+            .tcp_nodelay(true))
+    }
+
+    fn credentials(&self) -> CommandResult<Credentials> {
+        let Some(token) = self.token.as_deref().filter(|token| !token.is_empty()) else {
+            return Ok(Credentials(None));
+        };
+        let mut value: MetadataValue<Ascii> = format!("Bearer {token}").parse().map_err(|_| {
+            CommandError::usage("the token holds characters that cannot be sent in a header")
+        })?;
+        value.set_sensitive(true);
+        Ok(Credentials(Some(value)))
+    }
+}
+
+/// What a failed call comes to, in words.
+pub(super) fn call_failed(status: &Status) -> CommandError {
+    CommandError::failed(describe(status))
+}
+
+/// A status in words, with every violation that it names on a line of its own.
+pub(super) fn describe(status: &Status) -> String {
+    let message = status.message();
+    match status.code() {
+        Code::Unauthenticated => {
+            format!("not authenticated: {message} (set METERD_TOKEN or --token)")
+        }
+        Code::PermissionDenied => format!("not allowed: {message}"),
+        Code::Unavailable => {
+            let cause =
+                status.source().map(|error| deepest(error)).filter(|cause| cause != message);
+            match cause {
+                Some(cause) => format!("the server is not available: {cause}"),
+                None => format!("the server is not available: {message}"),
+            }
+        }
+        Code::InvalidArgument => {
+            let mut text = format!("the server refused the request: {message}");
+            for violation in violations(status) {
+                let _ = write!(text, "\n  {}: {}", violation.0, violation.1);
+            }
+            text
+        }
+        Code::NotFound => format!("not found: {message}"),
+        code => format!("{message} ({code:?})"),
+    }
+}
+
+/// Every member that a status finds fault with, and why.
+pub(super) fn violations(status: &Status) -> Vec<(String, String)> {
+    let details = status.get_details_bad_request();
+    let violations = details.map(|details| details.field_violations).unwrap_or_default();
+    violations.into_iter().map(|one| (one.field, one.description)).collect()
+}
+
+/// The innermost cause, which is the one that says something ("connection refused").
+fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,73 @@
+//! The command line: one file per command.
+//!
+//! Data goes to stdout, everything else to stderr. Nothing here decides anything about usage; commands
+//! that need a server talk gRPC to it like any other client.
+
+mod catalog;
+mod catalog_file;
+mod connection;
+mod error;
+mod filters;
+mod output;
+mod query;
+mod records;
+mod serve;
+mod terminal;
+mod verify;
+mod wire_time;
+mod write;
+
+use std::{ffi::OsString, future::Future};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+pub use error::{CommandError, CommandResult};
+
+/// Exactly-once usage metering: services report usage over gRPC, meterd answers exactly how much was
+/// used, by whom, when.
+#[derive(Debug, Parser)]
+#[command(name = "meterd", version, max_term_width = 100, arg_required_else_help = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeCommand),
+    #[command(subcommand)]
+    Catalog(catalog::CatalogCommand),
+    Write(write::WriteCommand),
+    Query(query::QueryCommand),
+    Records(records::RecordsCommand),
+    Verify(verify::VerifyCommand),
+}
+
+/// Runs the command that the arguments ask for; the first is the program's name.
+///
+/// # Errors
+/// [`CommandError`] says what it came to otherwise.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> CommandResult {
+    let line = CommandLine::try_parse_from(arguments).map_err(CommandError::Arguments)?;
+    match line.command {
+        Command::Serve(command) => block_on(command.run()),
+        Command::Catalog(command) => block_on(command.run()),
+        Command::Write(command) => block_on(command.run()),
+        Command::Query(command) => block_on(command.run()),
+        Command::Records(command) => block_on(command.run()),
+        Command::Verify(command) => command.run(),
+    }
+}
+
+/// Runs a command that waits for the network.
+fn block_on(command: impl Future<Output = CommandResult>) -> CommandResult {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(command);
+    // A thread that waits for stdin cannot be interrupted; what it was to read is not needed any more.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,202 @@
+//! From options to settings: defaults, and what cannot be meant.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use jiff::SignedDuration;
+
+use crate::{
+    api::CallLimits,
+    auth::{AdminToken, Authentication, DEV_ORGANIZATION, OPERATOR_ORGANIZATION},
+    cli::{CommandError, CommandResult},
+    config::{ByteSize, HumanDuration, LogStyle, ServeOptions},
+    domain::{
+        id::OrganizationId,
+        limits::{ACCEPT_PAST_DAYS_MAX, STREAM_RECORDS_MAX},
+    },
+    server::{ConnectionLimits, ServerConfig},
+    service::{committer::CommitterLimits, product_usage::AcceptanceWindow},
+    store::sled::StoreOptions,
+    telemetry::LogFormat,
+};
+
+const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+const ADMIN_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(LISTEN_DEFAULT.ip(), 8081);
+const DATA_DIR_DEFAULT: &str = "./meterd-data";
+const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+const CACHE_BYTES_MIN: u64 = 1 << 20;
+const MESSAGE_BYTES_MIN: u64 = 64 << 10;
+
+/// Everything that `serve` was told, checked.
+#[derive(Debug)]
+pub(in crate::cli) struct Settings {
+    pub(in crate::cli) server: ServerConfig,
+    pub(in crate::cli) store: StoreOptions,
+    /// Catalog to apply at start.
+    pub(in crate::cli) catalog: Option<PathBuf>,
+    /// Whose catalog that is.
+    pub(in crate::cli) organization: OrganizationId,
+    /// Development mode.
+    pub(in crate::cli) dev: bool,
+    pub(in crate::cli) log_format: LogFormat,
+    pub(in crate::cli) log_filter: String,
+}
+
+impl Settings {
+    /// Fills in what `options` leave open. `admin_token` is the environment's.
+    pub(in crate::cli) fn new(
+        options: ServeOptions,
+        admin_token: Option<String>,
+    ) -> CommandResult<Self> {
+        let dev = options.dev.unwrap_or(false);
+        let listen = options.listen.unwrap_or(LISTEN_DEFAULT);
+        let admin_listen = options.admin_listen.unwrap_or(ADMIN_LISTEN_DEFAULT);
+        if dev {
+            for (name, address) in [("listen", listen), ("admin-listen", admin_listen)] {
+                if !address.ip().is_loopback() {
+                    return Err(CommandError::usage(format!(
+                        "--dev lets everybody in and so listens on loopback only; --{name} {address} is not"
+                    )));
+                }
+            }
+        }
+        let token = admin_token_of(options.admin_token_file.as_deref(), admin_token)?;
+        if token.is_none() && !dev {
+            return Err(CommandError::usage(
+                "nobody could use this server: set METERD_ADMIN_TOKEN or --admin-token-file FILE, or use \
+                 --dev to try it out",
+            ));
+        }
+        let organization = if dev { DEV_ORGANIZATION } else { OPERATOR_ORGANIZATION };
+        let log_format = match options.log_format {
+            None | Some(LogStyle::Human) => LogFormat::Human,
+            Some(LogStyle::Json) => LogFormat::Json,
+        };
+        let server = ServerConfig {
+            listen,
+            admin_listen,
+            drain_timeout: options.drain_timeout.map_or(DRAIN_TIMEOUT_DEFAULT, |given| given.0),
+            calls: call_limits(&options)?,
+            connections: connection_limits(&options)?,
+            committer: committer_limits(&options)?,
+            window: window(&options)?,
+            authentication: Authentication::new(token, dev)
+                .context("cannot set up authentication")?,
+        };
+        Ok(Self {
+            server,
+            store: store_options(&options)?,
+            catalog: options.catalog,
+            organization: OrganizationId::new(organization)
+                .context("cannot set up the organization")?,
+            dev,
+            log_format,
+            log_filter: options.log.unwrap_or_else(|| "info".to_owned()),
+        })
+    }
+}
+
+fn admin_token_of(
+    file: Option<&Path>,
+    variable: Option<String>,
+) -> CommandResult<Option<AdminToken>> {
+    let (token, whence) = match (file, variable) {
+        (Some(_), Some(_)) => {
+            return Err(CommandError::usage(
+                "both METERD_ADMIN_TOKEN and an admin token file are set; set one of them",
+            ));
+        }
+        (Some(file), None) => {
+            let token = fs::read_to_string(file)
+                .with_context(|| format!("cannot read the admin token file {}", file.display()))?;
+            (token, file.display().to_string())
+        }
+        (None, Some(token)) => (token, "METERD_ADMIN_TOKEN".to_owned()),
+        (None, None) => return Ok(None),
+    };
+    let token = AdminToken::new(&token)
+        .map_err(|error| CommandError::usage(format!("{whence}: {error}")))?;
+    Ok(Some(token))
+}
+
+fn store_options(options: &ServeOptions) -> CommandResult<StoreOptions> {
+    let data_dir = options.data_dir.as_deref().unwrap_or(Path::new(DATA_DIR_DEFAULT));
+    let mut store = StoreOptions::new(data_dir);
+    if let Some(ByteSize(bytes)) = options.cache_size {
+        store.cache_bytes = at_least("cache-size", bytes, CACHE_BYTES_MIN)?;
+    }
+    if let Some(keys) = options.memtable_keys_max {
+        store.memtable_keys_max = at_least("memtable-keys-max", keys, STREAM_RECORDS_MAX)?;
+    }
+    Ok(store)
+}
+
+fn call_limits(options: &ServeOptions) -> CommandResult<CallLimits> {
+    let mut limits = CallLimits::default();
+    if let Some(ByteSize(bytes)) = options.message_size_max {
+        let bytes = at_least("message-size-max", bytes, MESSAGE_BYTES_MIN)?;
+        limits.message_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    if let Some(calls) = options.calls_in_flight_max {
+        limits.calls_in_flight_max = at_least("calls-in-flight-max", calls, 1)?;
+    }
+    if let Some(messages) = options.stream_messages_in_flight_max {
+        limits.stream_messages_in_flight_max =
+            at_least("stream-messages-in-flight-max", messages, 1)?;
+    }
+    Ok(limits)
+}
+
+fn connection_limits(options: &ServeOptions) -> CommandResult<ConnectionLimits> {
+    let mut limits = ConnectionLimits::with_all_descriptors();
+    if let Some(connections) = options.connections_max {
+        limits.connections_max = at_least("connections-max", connections, 1)?;
+    }
+    Ok(limits)
+}
+
+fn committer_limits(options: &ServeOptions) -> CommandResult<CommitterLimits> {
+    let mut limits = CommitterLimits::default();
+    // One message of the largest size must fit, or it would wait for ever.
+    if let Some(records) = options.queued_records_max {
+        let least = u32::try_from(STREAM_RECORDS_MAX).unwrap_or(u32::MAX);
+        limits.queued_records_max = at_least("queued-records-max", records, least)?;
+    }
+    if let Some(records) = options.group_records_max {
+        limits.group_records_max = at_least("group-records-max", records, STREAM_RECORDS_MAX)?;
+    }
+    Ok(limits)
+}
+
+fn window(options: &ServeOptions) -> CommandResult<AcceptanceWindow> {
+    let mut window = AcceptanceWindow::default();
+    if let Some(accept_past) = options.accept_past {
+        window.accept_past = bounded("accept-past", accept_past)?;
+    }
+    if let Some(clock_skew) = options.clock_skew {
+        window.clock_skew = bounded("clock-skew", clock_skew)?;
+    }
+    Ok(window)
+}
+
+fn bounded(name: &str, given: HumanDuration) -> CommandResult<SignedDuration> {
+    if given.0.as_secs() > ACCEPT_PAST_DAYS_MAX * 86_400 {
+        return Err(CommandError::usage(format!(
+            "{name} is {given}; at most {ACCEPT_PAST_DAYS_MAX} days are allowed"
+        )));
+    }
+    SignedDuration::try_from(given.0)
+        .map_err(|_| CommandError::usage(format!("{name} is {given}, which is too long")))
+}
+
+fn at_least<T: PartialOrd + std::fmt::Display>(name: &str, given: T, least: T) -> CommandResult<T> {
+    if given < least {
+        return Err(CommandError::usage(format!("{name} is {given}; at least {least} is needed")));
+    }
+    Ok(given)
+}

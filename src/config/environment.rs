@@ -1,0 +1,20 @@
+//! Variables that are not the twin of a flag.
+#![expect(clippy::disallowed_methods, reason = "this is the module that others come to instead")]
+
+use std::env;
+
+/// The variable that holds the static admin token. There is no flag for it: the arguments of a
+/// process are there for everybody to read.
+pub const ADMIN_TOKEN_VARIABLE: &str = "METERD_ADMIN_TOKEN";
+
+/// The static admin token, if the environment holds one.
+#[must_use]
+pub fn admin_token() -> Option<String> {
+    env::var(ADMIN_TOKEN_VARIABLE).ok().filter(|token| !token.is_empty())
+}
+
+/// Whether the user asked for output without colour (<https://no-color.org>).
+#[must_use]
+pub fn no_color() -> bool {
+    env::var("NO_COLOR").is_ok_and(|value| !value.is_empty())
+}

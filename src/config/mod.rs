@@ -1,0 +1,14 @@
+//! Settings of the server: from flags, `METERD_…` variables, a TOML file and defaults, in that order.
+//!
+//! [`ServeOptions`] is the one list of them: clap reads flags and variables into it, serde reads the
+//! file into it, and [`ServeOptions::or`] lays one over the other. What an option means, and what
+//! holds when it is not set, is decided where it is used; a leaf that knows no other layer.
+
+pub mod environment;
+mod file;
+mod options;
+mod units;
+
+pub use file::{ConfigError, read};
+pub use options::{LogStyle, ServeOptions};
+pub use units::{ByteSize, HumanDuration, UnitError};

@@ -1,0 +1,137 @@
+//! Every setting of `serve`.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{ArgAction, Args, ValueEnum, builder::BoolishValueParser};
+use serde::Deserialize;
+
+use super::units::{ByteSize, HumanDuration};
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogStyle {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What can be set, each `None` until somebody sets it. Doc comments are the help texts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ServeOptions {
+    /// Directory of the store, created if missing [default: ./meterd-data]
+    #[arg(long, env = "METERD_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Address of the API; port 0 picks a free one [default: 127.0.0.1:8080]
+    #[arg(long, env = "METERD_LISTEN", value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+
+    /// Address of metrics and health [default: 127.0.0.1:8081]
+    #[arg(long, env = "METERD_ADMIN_LISTEN", value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
+
+    /// Catalog (YAML or JSON) to apply at start, to the organization that the token or --dev stands for
+    #[arg(long, env = "METERD_CATALOG", value_name = "FILE")]
+    pub catalog: Option<PathBuf>,
+
+    /// File that holds the static admin token (or set METERD_ADMIN_TOKEN to the token itself)
+    #[arg(long, env = "METERD_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+
+    /// For trying out: loopback only, calls need no credentials, and an empty catalog is filled with a
+    /// sample
+    #[arg(long, env = "METERD_DEV", num_args = 0..=1, require_equals = true, value_name = "BOOL",
+        default_missing_value = "true", value_parser = BoolishValueParser::new(),
+        action = ArgAction::Set)]
+    pub dev: Option<bool>,
+
+    /// Oldest usage that is accepted; older is EXPIRED [default: 1h]
+    #[arg(long, env = "METERD_ACCEPT_PAST", value_name = "DURATION")]
+    pub accept_past: Option<HumanDuration>,
+
+    /// How far in the future usage may lie, because clocks differ [default: 30s]
+    #[arg(long, env = "METERD_CLOCK_SKEW", value_name = "DURATION")]
+    pub clock_skew: Option<HumanDuration>,
+
+    /// How long calls under way may take to finish when the server stops [default: 10s]
+    #[arg(long, env = "METERD_DRAIN_TIMEOUT", value_name = "DURATION")]
+    pub drain_timeout: Option<HumanDuration>,
+
+    /// How log lines look [default: human]
+    #[arg(long, env = "METERD_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogStyle>,
+
+    /// What is logged: a level, or directives such as info,meterd::store=debug [default: info]
+    #[arg(long, env = "METERD_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+
+    /// Memory for the store's page cache; the process may take twice as much [default: 512MiB]
+    #[arg(long, env = "METERD_CACHE_SIZE", value_name = "SIZE")]
+    pub cache_size: Option<ByteSize>,
+
+    /// Uuids kept in memory before they are written out as a sorted run [default: 524288]
+    #[arg(long, env = "METERD_MEMTABLE_KEYS_MAX", value_name = "N")]
+    pub memtable_keys_max: Option<usize>,
+
+    /// Records that may wait for the committer before unary calls are refused [default: 65536]
+    #[arg(long, env = "METERD_QUEUED_RECORDS_MAX", value_name = "N")]
+    pub queued_records_max: Option<u32>,
+
+    /// Records that one commit may take [default: 16384]
+    #[arg(long, env = "METERD_GROUP_RECORDS_MAX", value_name = "N")]
+    pub group_records_max: Option<usize>,
+
+    /// Largest message, after decompression [default: 4MiB]
+    #[arg(long, env = "METERD_MESSAGE_SIZE_MAX", value_name = "SIZE")]
+    pub message_size_max: Option<ByteSize>,
+
+    /// Calls that may be under way before more are refused [default: 1024]
+    #[arg(long, env = "METERD_CALLS_IN_FLIGHT_MAX", value_name = "N")]
+    pub calls_in_flight_max: Option<usize>,
+
+    /// Messages of one usage stream that may be under way [default: 8]
+    #[arg(long, env = "METERD_STREAM_MESSAGES_IN_FLIGHT_MAX", value_name = "N")]
+    pub stream_messages_in_flight_max: Option<usize>,
+
+    /// Connections that may be open on each listener [default: what the process may have, less 128]
+    #[arg(long, env = "METERD_CONNECTIONS_MAX", value_name = "N")]
+    pub connections_max: Option<usize>,
+}
+
+impl ServeOptions {
+    /// These options, and those of `lower` where these say nothing.
+    #[must_use]
+    pub fn or(self, lower: Self) -> Self {
+        macro_rules! first {
+            ($($option:ident),* $(,)?) => {{
+                // Taken apart whole, so that a new option cannot be forgotten here.
+                let Self { $($option),* } = self;
+                Self { $($option: $option.or(lower.$option)),* }
+            }};
+        }
+        first!(
+            data_dir,
+            listen,
+            admin_listen,
+            catalog,
+            admin_token_file,
+            dev,
+            accept_past,
+            clock_skew,
+            drain_timeout,
+            log_format,
+            log,
+            cache_size,
+            memtable_keys_max,
+            queued_records_max,
+            group_records_max,
+            message_size_max,
+            calls_in_flight_max,
+            stream_messages_in_flight_max,
+            connections_max,
+        )
+    }
+}

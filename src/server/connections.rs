@@ -1,0 +1,193 @@
+//! Accepting connections and serving them, HTTP/1.1 and HTTP/2 on one port, each within limits.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::Router;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
+};
+
+use super::first_bytes::FirstBytes;
+use crate::api::metrics::Metrics;
+
+/// After an accept failed for want of descriptors: long enough for some to be closed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Descriptors kept back for the store's files and the listeners.
+const RESERVED_DESCRIPTORS: u64 = 128;
+
+/// Limits of connections.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    /// Connections open at once per listener; more are closed at once. Default: what the process may
+    /// have as descriptors, less 128.
+    pub connections_max: usize,
+    /// How long a peer may take from connecting to the end of its first opening bytes, and of the
+    /// headers of each HTTP/1.1 request. Default 10 s.
+    pub opening_timeout: Duration,
+    /// Idle HTTP/2 connections are pinged this often. Default 30 s.
+    pub keep_alive_interval: Duration,
+    /// A peer that does not answer a ping for this long is gone. Default 20 s.
+    pub keep_alive_timeout: Duration,
+    /// Bytes of all headers of a request. Default 64 KiB.
+    pub header_bytes_max: u32,
+    /// Calls of one HTTP/2 connection at once. Default 1024.
+    pub streams_per_connection_max: u32,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: connections_for(rlimit::Resource::NOFILE.get_soft().unwrap_or(1024)),
+            opening_timeout: Duration::from_secs(10),
+            keep_alive_interval: Duration::from_secs(30),
+            keep_alive_timeout: Duration::from_secs(20),
+            header_bytes_max: 64 << 10,
+            streams_per_connection_max: 1024,
+        }
+    }
+}
+
+impl ConnectionLimits {
+    /// The defaults, after asking the system for as many descriptors as it grants.
+    #[must_use]
+    pub fn with_all_descriptors() -> Self {
+        let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
+        Self { connections_max: connections_for(descriptors), ..Self::default() }
+    }
+}
+
+fn connections_for(descriptors: u64) -> usize {
+    usize::try_from(descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(16))
+        .unwrap_or(usize::MAX)
+        .min(Semaphore::MAX_PERMITS)
+}
+
+/// Serves `router` on `listener` until `stopping` turns true; then lets what is under way finish for
+/// up to `drain_timeout`.
+pub(super) async fn serve_connections(
+    listener: TcpListener,
+    router: Router,
+    limits: ConnectionLimits,
+    metrics: Arc<Metrics>,
+    mut stopping: watch::Receiver<bool>,
+    drain_timeout: Duration,
+) {
+    let room = Arc::new(Semaphore::new(limits.connections_max));
+    let protocol = protocol(&limits);
+    let graceful = GracefulShutdown::new();
+    // Whatever is left of it when the drain is over is dropped with it.
+    let mut open = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopping.wait_for(|stopping| *stopping) => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Usually a lack of descriptors. Trying again at once would only burn a core.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+            metrics.connections_refused.inc();
+            continue;
+        };
+        let connection = Connection {
+            router: router.clone(),
+            opening_timeout: limits.opening_timeout,
+            metrics: Arc::clone(&metrics),
+            _permit: permit,
+        };
+        while open.try_join_next().is_some() {}
+        open.spawn(connection.serve(stream, protocol.clone(), graceful.watcher()));
+    }
+    drop(listener);
+    if tokio::time::timeout(drain_timeout, graceful.shutdown()).await.is_err()
+        && !drain_timeout.is_zero()
+    {
+        tracing::warn!("some calls were still under way at the end of the drain timeout");
+    }
+}
+
+fn protocol(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
+    let mut protocol = auto::Builder::new(TokioExecutor::new());
+    protocol
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.opening_timeout)
+        .max_buf_size((limits.header_bytes_max as usize).max(16 << 10));
+    protocol
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(limits.header_bytes_max)
+        .max_concurrent_streams(limits.streams_per_connection_max)
+        .keep_alive_interval(limits.keep_alive_interval)
+        .keep_alive_timeout(limits.keep_alive_timeout)
+        // Rapid reset: a peer that opens and cancels streams is cut off early.
+        .max_pending_accept_reset_streams(32)
+        .max_local_error_reset_streams(Some(64))
+        // Room for a few large messages of a stream without waiting for window updates.
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20);
+    protocol
+}
+
+struct Connection {
+    router: Router,
+    opening_timeout: Duration,
+    metrics: Arc<Metrics>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn serve(
+        self,
+        stream: TcpStream,
+        protocol: auto::Builder<TokioExecutor>,
+        watcher: Watcher,
+    ) {
+        // Answers are small and waited for.
+        let _ = stream.set_nodelay(true);
+        self.metrics.connections.inc();
+        let (stream, opened) = FirstBytes::new(stream);
+        let service = TowerToHyperService::new(self.router);
+        let connection = protocol.serve_connection(TokioIo::new(stream), service).into_owned();
+        tokio::select! {
+            // How a connection ends is the peer's affair: resets and garbage are not worth a line.
+            result = watcher.watch(connection) => {
+                if let Err(error) = result {
+                    tracing::debug!(error = &*error, "a connection ended with an error");
+                }
+            }
+            () = silence(&opened, self.opening_timeout) => {}
+        }
+        self.metrics.connections.dec();
+    }
+}
+
+/// Completes if the peer has not begun to speak in time.
+async fn silence(opened: &AtomicBool, timeout: Duration) {
+    tokio::time::sleep(timeout).await;
+    if opened.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,240 @@
+//! Putting everything together, and serving it until told to stop.
+
+mod admin;
+mod connections;
+mod first_bytes;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::watch};
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+pub use connections::ConnectionLimits;
+
+use self::{
+    admin::{Admin, admin_router},
+    connections::serve_connections,
+};
+use crate::{
+    api::{ApiServices, CallLimits, api_router, grpc_service_names, metrics::Metrics},
+    auth::Authentication,
+    service::{
+        ServiceError,
+        catalogs::Catalogs,
+        clock::Clock,
+        committer::{Committer, CommitterLimits},
+        product_usage::{AcceptanceWindow, ProductUsage},
+        reports::Reports,
+    },
+    store::{StoreStatus, UsageStore},
+};
+
+/// How often the health service looks whether the store still takes writes.
+const HEALTH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How to serve.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Where the API listens. Port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Where metrics and probes are served.
+    pub admin_listen: SocketAddr,
+    /// How long calls under way may take to finish after a shutdown began. Default 10 s.
+    pub drain_timeout: Duration,
+    /// Limits of single calls.
+    pub calls: CallLimits,
+    /// Limits of connections.
+    pub connections: ConnectionLimits,
+    /// Limits of the write queue.
+    pub committer: CommitterLimits,
+    /// Which usage times are accepted.
+    pub window: AcceptanceWindow,
+    /// How callers are recognised.
+    pub authentication: Authentication,
+}
+
+/// Why a server cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The descriptors that were compiled in cannot be read.
+    #[error("the compiled-in descriptors cannot be read")]
+    Descriptors(#[from] tonic_reflection::server::Error),
+    /// A use case cannot be set up.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+}
+
+/// A server that is bound and not serving yet.
+pub struct Server {
+    config: ServerConfig,
+    api: TcpListener,
+    admin: TcpListener,
+    api_address: SocketAddr,
+    admin_address: SocketAddr,
+    store: Arc<dyn UsageStore>,
+    committer: Arc<Committer>,
+    catalogs: Arc<Catalogs>,
+    metrics: Arc<Metrics>,
+    router: axum::Router,
+    health: HealthReporter,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("api", &self.api_address)
+            .field("admin", &self.admin_address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Binds both listeners and composes the services.
+    ///
+    /// # Errors
+    /// [`ServerError`] if an address is taken or the store cannot be read.
+    pub async fn bind(
+        config: ServerConfig,
+        store: Arc<dyn UsageStore>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ServerError> {
+        let (api, api_address) = listen(config.listen).await?;
+        let (admin, admin_address) = listen(config.admin_listen).await?;
+        let metrics = Arc::new(Metrics::new());
+        let catalogs = Arc::new(Catalogs::load(Arc::clone(&store))?);
+        let committer = Committer::start(Arc::clone(&store), Arc::clone(&clock), config.committer)?;
+        let services = ApiServices {
+            usage: Arc::new(ProductUsage::new(
+                Arc::clone(&committer),
+                Arc::clone(&catalogs),
+                clock,
+                config.window,
+            )),
+            reports: Arc::new(Reports::new(Arc::clone(&store), Arc::clone(&committer))),
+            catalogs: Arc::clone(&catalogs),
+            metrics: Arc::clone(&metrics),
+        };
+        let (router, health) = api_router(services, config.authentication.clone(), &config.calls)?;
+        Ok(Self {
+            config,
+            api,
+            admin,
+            api_address,
+            admin_address,
+            store,
+            committer,
+            catalogs,
+            metrics,
+            router,
+            health,
+        })
+    }
+
+    /// Where the API is bound.
+    #[must_use]
+    pub fn api_address(&self) -> SocketAddr {
+        self.api_address
+    }
+
+    /// Where metrics and probes are bound.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// The catalogs, to be filled before serving.
+    #[must_use]
+    pub fn catalogs(&self) -> &Arc<Catalogs> {
+        &self.catalogs
+    }
+
+    /// Serves until `shutdown` completes. Then health says NOT_SERVING, nothing new is taken, calls
+    /// under way get the drain timeout, and what is queued is stored.
+    ///
+    /// # Errors
+    /// None today; kept for listeners that can fail while serving.
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
+        let (draining, watching) = watch::channel(false);
+        let (stopping_admin, admin_watching) = watch::channel(false);
+        set_health(&self.health, ServingStatus::Serving).await;
+        let health = tokio::spawn(watch_writes(
+            Arc::clone(&self.store),
+            Arc::clone(&self.committer),
+            self.health.clone(),
+        ));
+        let admin = Admin {
+            store: Arc::clone(&self.store),
+            committer: Arc::clone(&self.committer),
+            metrics: Arc::clone(&self.metrics),
+            draining: watching.clone(),
+        };
+        let limits = self.config.connections;
+        let api = tokio::spawn(serve_connections(
+            self.api,
+            self.router,
+            limits,
+            Arc::clone(&self.metrics),
+            watching,
+            self.config.drain_timeout,
+        ));
+        let admin = tokio::spawn(serve_connections(
+            self.admin,
+            admin_router(admin),
+            limits,
+            Arc::clone(&self.metrics),
+            admin_watching,
+            Duration::ZERO,
+        ));
+
+        shutdown.await;
+        tracing::info!("shutting down");
+        health.abort();
+        set_health(&self.health, ServingStatus::NotServing).await;
+        // Receivers live as long as the tasks; if those are gone there is nothing to tell.
+        let _ = draining.send(true);
+        let _ = api.await;
+        let committer = self.committer;
+        let _ = tokio::task::spawn_blocking(move || committer.shut_down()).await;
+        let _ = stopping_admin.send(true);
+        let _ = admin.await;
+        Ok(())
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let failed = |source| ServerError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+async fn set_health(health: &HealthReporter, status: ServingStatus) {
+    for service in grpc_service_names().into_iter().chain([""]) {
+        health.set_service_status(service, status).await;
+    }
+}
+
+/// Reports NOT_SERVING once writes are refused: a balancer then sends them elsewhere.
+async fn watch_writes(
+    store: Arc<dyn UsageStore>,
+    committer: Arc<Committer>,
+    health: HealthReporter,
+) {
+    let mut interval = tokio::time::interval(HEALTH_INTERVAL);
+    loop {
+        interval.tick().await;
+        if store.status() != StoreStatus::Ready || !committer.is_running() {
+            set_health(&health, ServingStatus::NotServing).await;
+            return;
+        }
+    }
+}
