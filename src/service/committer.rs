@@ -18,7 +18,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 
-use super::{ServiceError, clock::Clock};
+use super::{ServiceError, clock::Clock, store_reads::StoreReads};
 use crate::{
     domain::{usage::Submission, verdict::Decision},
     store::{Probe, ProbeResult, ProbedSubmission, UsageStore},
@@ -26,6 +26,9 @@ use crate::{
 
 /// Suggested to callers that are refused: a few groups later there is room again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Threads that may read the store at once for anything but looking uuids up.
+const READ_THREADS_MAX: usize = 4;
 
 /// Bounds of the queue.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +73,8 @@ impl Waiting {
 pub struct Committer {
     store: Arc<dyn UsageStore>,
     room: Arc<Semaphore>,
-    probes: Arc<Semaphore>,
+    probes: StoreReads,
+    reads: StoreReads,
     limits: CommitterLimits,
     // Taken by `shut_down`.
     queue: Mutex<Option<mpsc::Sender<Waiting>>>,
@@ -103,11 +107,10 @@ impl Committer {
             })
             .map_err(|error| ServiceError::Internal(error.to_string().into()))?;
         Ok(Arc::new(Self {
-            store,
+            store: Arc::clone(&store),
             room: Arc::new(Semaphore::new(limits.queued_records_max.max(1) as usize)),
-            probes: Arc::new(Semaphore::new(
-                limits.probe_threads_max.clamp(1, Semaphore::MAX_PERMITS),
-            )),
+            probes: StoreReads::new(Arc::clone(&store), limits.probe_threads_max),
+            reads: StoreReads::new(Arc::clone(&store), READ_THREADS_MAX),
             limits,
             queue: Mutex::new(Some(sender)),
             thread: Mutex::new(Some(thread)),
@@ -167,28 +170,20 @@ impl Committer {
         if let Probe::Settled(result) = self.store.probe(&submission) {
             return Ok((submission, result));
         }
-        self.read(move |store| {
+        let settle = move |store: &dyn UsageStore| {
             let result = store.settle(&submission)?;
             Ok((submission, result))
-        })
-        .await
+        };
+        self.probes.run(settle).await
     }
 
-    /// Runs a read of the store on one of a few threads that may block.
+    /// Runs a read of the store on one of a few threads that may block, which are not those that look
+    /// uuids up.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn UsageStore) -> Result<T, crate::store::StoreError> + Send + 'static,
     ) -> Result<T, ServiceError> {
-        let permit = Arc::clone(&self.probes).acquire_owned().await.map_err(|_| shutting_down())?;
-        let store = Arc::clone(&self.store);
-        let reading = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            read(&*store)
-        });
-        match reading.await {
-            Ok(result) => Ok(result?),
-            Err(error) => Err(ServiceError::Internal(error.to_string().into())),
-        }
+        self.reads.run(read).await
     }
 
     /// Records that wait or are under way.

@@ -11,10 +11,8 @@ use crate::{
     store::StoreError,
 };
 
-/// Most violations that one answer lists, and most characters of each description. They travel in a
-/// header of limited size, while a request may break rules in every one of thousands of records, and
-/// descriptions quote it.
-const VIOLATIONS_MAX: usize = 100;
+/// Most characters of a violation's description. It travels in a header of limited size, and may quote
+/// a text of the request that is not.
 const DESCRIPTION_CHARS_MAX: usize = 256;
 
 /// One broken rule of a request.
@@ -83,16 +81,6 @@ impl ServiceError {
         Self::InvalidArgument(vec![FieldViolation::new(field, description)])
     }
 
-    /// A request with some broken rules; a long list is cut, and says so.
-    pub(super) fn invalid_fields(mut violations: Vec<FieldViolation>) -> Self {
-        let unlisted = violations.len().saturating_sub(VIOLATIONS_MAX);
-        violations.truncate(VIOLATIONS_MAX);
-        if let (1.., Some(last)) = (unlisted, violations.last_mut()) {
-            last.description.push_str(&format!(" ({unlisted} more violations are not listed)"));
-        }
-        Self::InvalidArgument(violations)
-    }
-
     /// Something that the caller's organization does not have.
     pub(super) fn not_found(resource: &'static str, name: &str) -> Self {
         // Nothing has a longer name, so what is cut off cannot matter.
@@ -136,7 +124,7 @@ impl From<StoreError> for ServiceError {
 impl From<Vec<CatalogViolation>> for ServiceError {
     fn from(violations: Vec<CatalogViolation>) -> Self {
         let violations = violations.into_iter();
-        Self::invalid_fields(
+        Self::InvalidArgument(
             violations
                 .map(|CatalogViolation { field, description }| {
                     FieldViolation::new(field, description)
@@ -186,17 +174,6 @@ mod tests {
 
     #[test]
     fn what_a_caller_sends_does_not_make_answers_long() {
-        let violations = (0..VIOLATIONS_MAX + 3)
-            .map(|at| FieldViolation::new(format!("records[{at}]"), "is wrong"))
-            .collect();
-        let ServiceError::InvalidArgument(listed) = ServiceError::invalid_fields(violations) else {
-            panic!("rules were broken");
-        };
-        assert_eq!(listed.len(), VIOLATIONS_MAX);
-        assert_eq!(
-            listed.last().unwrap().description,
-            "is wrong (3 more violations are not listed)"
-        );
         let quoted = FieldViolation::new("interval", "ж".repeat(100_000)).description;
         assert_eq!(quoted.chars().count(), DESCRIPTION_CHARS_MAX + 1);
         let missing = ServiceError::not_found("product", &"p".repeat(100_000));

@@ -7,6 +7,7 @@ mod error;
 mod page;
 pub mod product_usage;
 pub mod reports;
+mod store_reads;
 #[cfg(test)]
 mod testing;
 

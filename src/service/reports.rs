@@ -133,7 +133,7 @@ impl Reports {
             violations.extend_from_slice(more);
         }
         let (Some(buckets), true) = (buckets, violations.is_empty()) else {
-            return Err(ServiceError::invalid_fields(violations));
+            return Err(ServiceError::InvalidArgument(violations));
         };
         let tokens = PageTokens::new(self.store.token_key(), &fingerprint(caller, &query))?;
         let after: Option<RowPosition> = tokens.decode(&query.page.page_token)?;
@@ -197,7 +197,7 @@ impl Reports {
             violations.extend_from_slice(more);
         }
         if !violations.is_empty() {
-            return Err(ServiceError::invalid_fields(violations));
+            return Err(ServiceError::InvalidArgument(violations));
         }
         let described = (
             "records",

@@ -45,7 +45,7 @@ pub(super) fn check_report(report: &UsageReport, records_max: usize) -> Result<(
         let sku = || format!("usage_records[{place}].sku_id");
         check_length(&mut violations, sku, &record.sku_id, ID_CHARS_MAX);
     }
-    if violations.is_empty() { Ok(()) } else { Err(ServiceError::invalid_fields(violations)) }
+    if violations.is_empty() { Ok(()) } else { Err(ServiceError::InvalidArgument(violations)) }
 }
 
 fn check_length(

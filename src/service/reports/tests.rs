@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::atomic::Ordering};
 
 use jiff::SignedDuration;
 
@@ -8,21 +8,23 @@ use crate::{
         id::OrganizationId,
         quantity::Quantity,
         usage::{Submission, UsageRecord, UsageTarget},
+        verdict::Decision,
     },
     service::{
         clock::ManualClock,
-        committer::CommitterLimits,
-        testing::{TestStore, caller, now, uuid},
+        committer::{Admission, CommitterLimits},
+        testing::{TestStore, caller, now, submission, uuid},
     },
     store::ProbedSubmission,
 };
 
-fn reports(store: &Arc<TestStore>) -> Reports {
-    let store: Arc<dyn UsageStore> = Arc::clone(store) as _;
+fn committer(store: &Arc<TestStore>) -> Arc<Committer> {
     let clock = Arc::new(ManualClock::new(now()));
-    let committer =
-        Committer::start(Arc::clone(&store), clock, CommitterLimits::default()).unwrap();
-    Reports::new(store, committer)
+    Committer::start(Arc::clone(store) as _, clock, CommitterLimits::default()).unwrap()
+}
+
+fn reports(store: &Arc<TestStore>) -> Reports {
+    Reports::new(Arc::clone(store) as _, committer(store))
 }
 
 fn store_one(store: &TestStore, name: &str, number: usize, sku: &str, quantity: i64, hours: i64) {
@@ -223,7 +225,7 @@ async fn a_filter_restricts_rows_and_sum() {
         ..query(Granularity::Total, RowOrder::TimeAscending)
     };
     let answer = reports.product_usage(&caller("acme"), asked).await.unwrap();
-    let wanted = |number: &usize| number % 3 == 0 && number % 5 <= 1 && number % 2 == 0;
+    let wanted = |number: &usize| number.is_multiple_of(6) && number % 5 <= 1;
     let numbers: Vec<usize> = (0..60).filter(wanted).collect();
     assert_eq!(answer.sum.records, numbers.len() as u64);
     assert_eq!(answer.rows.len(), 2);
@@ -384,4 +386,28 @@ async fn a_record_is_found_by_its_uuid() {
         let refused = reports.record(&caller("acme"), malformed).await;
         assert_eq!(fields(refused), ["uuid"], "{malformed}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_reports_wait_for_each_other_and_hold_no_write_up() {
+    let store = filled();
+    store.needs_read.store(true, Ordering::SeqCst);
+    let committer = committer(&store);
+    let reports = Arc::new(Reports::new(Arc::clone(&store) as _, Arc::clone(&committer)));
+    store.totals_gate.close();
+    let running: Vec<_> = (0..10)
+        .map(|_| {
+            let reports = Arc::clone(&reports);
+            let asked = query(Granularity::Day, RowOrder::TimeAscending);
+            tokio::spawn(async move { reports.product_usage(&caller("acme"), asked).await })
+        })
+        .collect();
+    store.totals_gate.await_waiting(4);
+    let written = committer.submit(submission("acme", [7000]), Admission::Refuse).await;
+    assert_eq!(written.unwrap(), [Decision::Accepted]);
+    store.totals_gate.open();
+    for report in running {
+        assert!(report.await.unwrap().is_ok());
+    }
+    assert_eq!(store.totals_gate.waiting_max(), 4);
 }
