@@ -60,7 +60,13 @@ pub enum Admission {
 struct Waiting {
     probed: ProbedSubmission,
     answer: oneshot::Sender<Result<Vec<Decision>, ServiceError>>,
-    room: OwnedSemaphorePermit,
+    room: Room,
+}
+
+/// A submission's place in the queue.
+struct Room {
+    _records: OwnedSemaphorePermit,
+    _patient: Option<OwnedSemaphorePermit>,
 }
 
 impl Waiting {
@@ -73,6 +79,8 @@ impl Waiting {
 pub struct Committer {
     store: Arc<dyn UsageStore>,
     room: Arc<Semaphore>,
+    // Those who wait share this part of the room, so that those who do not find some, too.
+    patient_room: Arc<Semaphore>,
     probes: StoreReads,
     reads: StoreReads,
     limits: CommitterLimits,
@@ -109,6 +117,7 @@ impl Committer {
         Ok(Arc::new(Self {
             store: Arc::clone(&store),
             room: Arc::new(Semaphore::new(limits.queued_records_max.max(1) as usize)),
+            patient_room: Arc::new(Semaphore::new(patient_records_max(&limits) as usize)),
             probes: StoreReads::new(Arc::clone(&store), limits.probe_threads_max),
             reads: StoreReads::new(Arc::clone(&store), READ_THREADS_MAX),
             limits,
@@ -140,25 +149,31 @@ impl Committer {
         answered.await.map_err(|_| stopped())?
     }
 
-    async fn enter(
-        &self,
-        records: usize,
-        admission: Admission,
-    ) -> Result<OwnedSemaphorePermit, ServiceError> {
+    async fn enter(&self, records: usize, admission: Admission) -> Result<Room, ServiceError> {
         // A submission larger than the whole queue goes alone.
         let permits =
-            u32::try_from(records).unwrap_or(u32::MAX).min(self.limits.queued_records_max.max(1));
+            |records_max: u32| u32::try_from(records).unwrap_or(u32::MAX).min(records_max);
+        let room_permits = permits(self.limits.queued_records_max.max(1));
         let room = Arc::clone(&self.room);
         match admission {
-            Admission::Wait => room.acquire_many_owned(permits).await.map_err(|_| shutting_down()),
-            Admission::Refuse => {
-                room.try_acquire_many_owned(permits).map_err(|error| match error {
-                    TryAcquireError::NoPermits => {
-                        ServiceError::Overloaded { retry_after: RETRY_AFTER }
-                    }
-                    TryAcquireError::Closed => shutting_down(),
-                })
+            Admission::Wait => {
+                let patient = Arc::clone(&self.patient_room);
+                let patient_permits = permits(patient_records_max(&self.limits));
+                let patient = patient
+                    .acquire_many_owned(patient_permits)
+                    .await
+                    .map_err(|_| shutting_down())?;
+                let records =
+                    room.acquire_many_owned(room_permits).await.map_err(|_| shutting_down())?;
+                Ok(Room { _records: records, _patient: Some(patient) })
             }
+            Admission::Refuse => match room.try_acquire_many_owned(room_permits) {
+                Ok(records) => Ok(Room { _records: records, _patient: None }),
+                Err(TryAcquireError::NoPermits) => {
+                    Err(ServiceError::Overloaded { retry_after: RETRY_AFTER })
+                }
+                Err(TryAcquireError::Closed) => Err(shutting_down()),
+            },
         }
     }
 
@@ -203,6 +218,7 @@ impl Committer {
     /// Takes nothing more, finishes what is queued, and ends the thread. Blocks until then.
     pub fn shut_down(&self) {
         self.room.close();
+        self.patient_room.close();
         drop(self.queue.lock().take());
         if let Some(thread) = self.thread.lock().take() {
             // A panic in the store was caught inside.
@@ -217,6 +233,11 @@ impl Drop for Committer {
     }
 }
 
+/// Three quarters of the queue.
+fn patient_records_max(limits: &CommitterLimits) -> u32 {
+    (limits.queued_records_max / 4 * 3).max(1)
+}
+
 fn shutting_down() -> ServiceError {
     ServiceError::Unavailable("meterd is shutting down".into())
 }
@@ -225,7 +246,7 @@ fn stopped() -> ServiceError {
     ServiceError::Unavailable("the committer has stopped".into())
 }
 
-type Caller = (oneshot::Sender<Result<Vec<Decision>, ServiceError>>, OwnedSemaphorePermit);
+type Caller = (oneshot::Sender<Result<Vec<Decision>, ServiceError>>, Room);
 
 fn commit_groups(
     store: &dyn UsageStore,

@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod damage;
 mod durability;
 mod edge;
 mod full_disk;
