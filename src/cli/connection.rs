@@ -64,11 +64,6 @@ impl ServerOptions {
         Ok(InterceptedService::new(channel, credentials))
     }
 
-    /// A connection that is made when the first call needs it.
-    pub(super) fn connect_later(&self) -> CommandResult<Connection> {
-        Ok(InterceptedService::new(self.endpoint()?.connect_lazy(), self.credentials()?))
-    }
-
     fn endpoint(&self) -> CommandResult<Endpoint> {
         let wrong = |reason: &str| {
             CommandError::usage(format!(
@@ -125,9 +120,13 @@ pub(super) fn describe(status: &Status) -> String {
             }
         }
         Code::InvalidArgument => {
-            let mut text = format!("the server refused the request: {message}");
-            for violation in violations(status) {
-                let _ = write!(text, "\n  {}: {}", violation.0, violation.1);
+            let violations = violations(status);
+            if violations.is_empty() {
+                return format!("the server refused the request: {message}");
+            }
+            let mut text = "the server refused the request:".to_owned();
+            for (field, description) in violations {
+                let _ = write!(text, "\n  {field}: {description}");
             }
             text
         }

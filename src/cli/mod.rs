@@ -6,6 +6,7 @@
 mod catalog;
 mod catalog_file;
 mod connection;
+mod demo;
 mod error;
 mod filters;
 mod output;
@@ -36,6 +37,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeCommand),
+    Demo(demo::DemoCommand),
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
     Write(write::WriteCommand),
@@ -52,6 +54,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> CommandResult {
     let line = CommandLine::try_parse_from(arguments).map_err(CommandError::Arguments)?;
     match line.command {
         Command::Serve(command) => block_on(command.run()),
+        Command::Demo(command) => block_on(command.run()),
         Command::Catalog(command) => block_on(command.run()),
         Command::Write(command) => block_on(command.run()),
         Command::Query(command) => block_on(command.run()),

@@ -24,7 +24,7 @@ use crate::{
     service::clock::{Clock as _, SystemClock},
 };
 
-pub(super) use rows::Report;
+pub(super) use rows::{Report, quantity};
 
 /// Add usage up by time and by product, instance, SKU or client
 #[derive(Debug, Args)]
@@ -158,7 +158,7 @@ pub(super) async fn fetch(
 }
 
 /// The 24 hours that end with the current one.
-fn last_day(now: Timestamp) -> HalfOpenInterval {
+pub(super) fn last_day(now: Timestamp) -> HalfOpenInterval {
     let hour = now.as_second().div_euclid(3600) * 3600;
     let start = Timestamp::from_second(hour).unwrap_or(now);
     let end = start.saturating_add(SignedDuration::from_hours(1)).unwrap_or(now);

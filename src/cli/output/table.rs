@@ -1,16 +1,16 @@
 //! Tables for people.
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle, presets};
+
+/// Lines above and below, and under the header; none between rows.
+const STYLE: TableStyle = presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none());
 
 /// A table with a header; columns named in `right` are flush right.
 pub(crate) fn table(header: &[&str], right: &[&str]) -> Table {
     let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(
-            header.iter().map(|name| Cell::new(name).set_alignment(alignment(name, right))),
-        );
+    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Disabled).set_header(
+        header.iter().map(|name| Cell::new(name).set_alignment(alignment(name, right))),
+    );
     for (at, name) in header.iter().enumerate() {
         if let Some(column) = table.column_mut(at) {
             column.set_cell_alignment(alignment(name, right));

@@ -44,7 +44,9 @@ impl Host {
         let catalogs = server.catalogs();
         match catalog {
             Some(source) => source.apply(catalogs, &settings.organization).await?,
-            None if settings.dev => fill_if_empty(catalogs, &settings.organization).await?,
+            None if settings.fill_with_sample => {
+                fill_if_empty(catalogs, &settings.organization).await?
+            }
             None => {}
         }
         Ok(Self { store, server })

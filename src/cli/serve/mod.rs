@@ -49,7 +49,7 @@ impl ServeCommand {
         let settings = self.settings()?;
         telemetry::init(settings.log_format, &settings.log_filter)
             .map_err(|error| CommandError::usage(error.to_string()))?;
-        let dev = settings.dev;
+        let dev = settings.fill_with_sample;
         let host = Host::open(settings).await?;
         let stop = stop_signal()?;
         if dev {

@@ -41,8 +41,8 @@ pub(in crate::cli) struct Settings {
     pub(in crate::cli) catalog: Option<PathBuf>,
     /// Whose catalog that is.
     pub(in crate::cli) organization: OrganizationId,
-    /// Development mode.
-    pub(in crate::cli) dev: bool,
+    /// Give it the sample catalog if it has none.
+    pub(in crate::cli) fill_with_sample: bool,
     pub(in crate::cli) log_format: LogFormat,
     pub(in crate::cli) log_filter: String,
 }
@@ -94,7 +94,7 @@ impl Settings {
             catalog: options.catalog,
             organization: OrganizationId::new(organization)
                 .context("cannot set up the organization")?,
-            dev,
+            fill_with_sample: dev,
             log_format,
             log_filter: options.log.unwrap_or_else(|| "info".to_owned()),
         })
