@@ -40,7 +40,10 @@ async fn readiness(State(admin): State<Admin>) -> (StatusCode, String) {
         return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n".into());
     }
     match admin.store.status() {
-        StoreStatus::Ready => (StatusCode::OK, "ready\n".into()),
+        StoreStatus::Ready if admin.committer.is_running() => (StatusCode::OK, "ready\n".into()),
+        StoreStatus::Ready => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the committer has stopped; restart meterd\n".into())
+        }
         StoreStatus::Failed(reason) => (
             StatusCode::SERVICE_UNAVAILABLE,
             format!(

@@ -166,7 +166,11 @@ impl Server {
         let (draining, watching) = watch::channel(false);
         let (stopping_admin, admin_watching) = watch::channel(false);
         set_health(&self.health, ServingStatus::Serving).await;
-        let health = tokio::spawn(watch_store(Arc::clone(&self.store), self.health.clone()));
+        let health = tokio::spawn(watch_writes(
+            Arc::clone(&self.store),
+            Arc::clone(&self.committer),
+            self.health.clone(),
+        ));
         let admin = Admin {
             store: Arc::clone(&self.store),
             committer: Arc::clone(&self.committer),
@@ -219,12 +223,16 @@ async fn set_health(health: &HealthReporter, status: ServingStatus) {
     }
 }
 
-/// Reports NOT_SERVING once the store refuses writes: a balancer then sends them elsewhere.
-async fn watch_store(store: Arc<dyn UsageStore>, health: HealthReporter) {
+/// Reports NOT_SERVING once writes are refused: a balancer then sends them elsewhere.
+async fn watch_writes(
+    store: Arc<dyn UsageStore>,
+    committer: Arc<Committer>,
+    health: HealthReporter,
+) {
     let mut interval = tokio::time::interval(HEALTH_INTERVAL);
     loop {
         interval.tick().await;
-        if let StoreStatus::Failed(_) = store.status() {
+        if store.status() != StoreStatus::Ready || !committer.is_running() {
             set_health(&health, ServingStatus::NotServing).await;
             return;
         }

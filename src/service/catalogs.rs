@@ -22,7 +22,8 @@ pub struct Catalogs(Arc<Shared>);
 struct Shared {
     store: Arc<dyn UsageStore>,
     snapshot: ArcSwap<Snapshot>,
-    changing: Mutex<()>,
+    // Held from reading the catalog to showing the changed one, so changes happen one after another.
+    changing: Arc<Mutex<()>>,
     empty: Arc<Catalog>,
 }
 
@@ -48,7 +49,7 @@ impl Catalogs {
         Ok(Self(Arc::new(Shared {
             store,
             snapshot: ArcSwap::from_pointee(snapshot),
-            changing: Mutex::new(()),
+            changing: Arc::new(Mutex::new(())),
             empty: Arc::new(Catalog::default()),
         })))
     }
@@ -196,41 +197,27 @@ impl Catalogs {
         validate_only: bool,
         change: impl FnOnce(&Catalog) -> Result<Catalog, ServiceError>,
     ) -> Result<Vec<CatalogChange>, ServiceError> {
-        let shared = Arc::clone(&self.0);
-        let changing = self.0.changing.lock().await;
-        let before = shared.of(organization);
+        let changing = Arc::clone(&self.0.changing).lock_owned().await;
+        let before = self.of(organization);
         let after = change(&before)?;
         let changes = before.changes_to(&after);
         if validate_only || changes.is_empty() {
             return Ok(changes);
         }
-        drop(changing);
-        let organization = organization.clone();
-        let writing = tokio::spawn(async move {
-            let _changing = shared.changing.lock().await;
-            if !Arc::ptr_eq(&before, &shared.of(&organization)) {
-                return Ok(false);
-            }
-            let blocking = Arc::clone(&shared);
-            let stored = tokio::task::spawn_blocking(move || {
-                blocking.store.replace_catalog(&organization, &before, &after)?;
-                // Shown only once it is durable.
-                let mut snapshot = Snapshot::clone(&blocking.snapshot.load());
-                snapshot.insert(organization, Arc::new(after));
-                blocking.snapshot.store(Arc::new(snapshot));
-                Ok::<_, ServiceError>(())
-            });
-            stored.await.map_err(|error| ServiceError::Internal(error.to_string().into()))??;
-            Ok::<_, ServiceError>(true)
+        let (shared, organization) = (Arc::clone(&self.0), organization.clone());
+        // Runs to its end and keeps others out until then, even if the caller is dropped.
+        let writing = tokio::task::spawn_blocking(move || {
+            shared.store.replace_catalog(&organization, &before, &after)?;
+            // Shown only once it is durable.
+            let mut snapshot = Snapshot::clone(&shared.snapshot.load());
+            snapshot.insert(organization, Arc::new(after));
+            shared.snapshot.store(Arc::new(snapshot));
+            drop(changing);
+            Ok(())
         });
-        match writing.await {
-            Ok(Ok(true)) => Ok(changes),
-            Ok(Ok(false)) => Err(ServiceError::FailedPrecondition(
-                "the catalog changed meanwhile; try again".into(),
-            )),
-            Ok(Err(error)) => Err(error),
-            Err(error) => Err(ServiceError::Internal(error.to_string().into())),
-        }
+        let written: Result<(), ServiceError> =
+            writing.await.map_err(|error| ServiceError::Internal(error.to_string().into()))?;
+        written.map(|()| changes)
     }
 }
 
@@ -261,9 +248,12 @@ fn list<T, I: Iterator<Item = (String, T)>>(
 }
 
 fn no_product(id: &str) -> ServiceError {
-    ServiceError::NotFound { resource: "product", name: id.to_owned() }
+    ServiceError::not_found("product", id)
 }
 
 fn no_instance(id: &str) -> ServiceError {
-    ServiceError::NotFound { resource: "product instance", name: id.to_owned() }
+    ServiceError::not_found("product instance", id)
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,14 +36,36 @@ impl ManualClock {
         *self.0.lock() = now;
     }
 
-    /// Moves the time.
+    /// Moves the time, to the end of the calendar at most.
     pub fn advance(&self, by: SignedDuration) {
-        *self.0.lock() += by;
+        let mut now = self.0.lock();
+        let end = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
+        *now = now.checked_add(by).unwrap_or(end);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         *self.0.lock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manual_clock_moves_only_when_told() {
+        let start = Timestamp::from_second(1_790_000_000).unwrap();
+        let clock = ManualClock::new(start);
+        assert_eq!(clock.now(), start);
+        clock.advance(SignedDuration::from_secs(5));
+        assert_eq!(clock.now(), start + SignedDuration::from_secs(5));
+        clock.set(start);
+        assert_eq!(clock.now(), start);
+        clock.advance(SignedDuration::MAX);
+        assert_eq!(clock.now(), Timestamp::MAX);
+        clock.advance(SignedDuration::MIN);
+        assert_eq!(clock.now(), Timestamp::MIN);
     }
 }

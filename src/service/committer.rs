@@ -18,7 +18,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 
-use super::{ServiceError, clock::Clock};
+use super::{ServiceError, clock::Clock, store_reads::StoreReads};
 use crate::{
     domain::{usage::Submission, verdict::Decision},
     store::{Probe, ProbeResult, ProbedSubmission, UsageStore},
@@ -27,12 +27,16 @@ use crate::{
 /// Suggested to callers that are refused: a few groups later there is room again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// Threads that may read the store at once for anything but looking uuids up.
+const READ_THREADS_MAX: usize = 4;
+
 /// Bounds of the queue.
 #[derive(Debug, Clone, Copy)]
 pub struct CommitterLimits {
     /// Records that may wait or be under way. Default 65,536.
     pub queued_records_max: u32,
-    /// Records of one group: bounds how long a caller waits behind others. Default 16,384.
+    /// Records of one group: bounds how long a caller waits behind others. A submission with more is
+    /// a group of its own. Default 16,384.
     pub group_records_max: usize,
     /// Threads that may read the uuid index at once. Default 4.
     pub probe_threads_max: usize,
@@ -53,19 +57,32 @@ pub enum Admission {
     Wait,
 }
 
-type Answer = oneshot::Sender<Result<Vec<Decision>, ServiceError>>;
-
 struct Waiting {
     probed: ProbedSubmission,
-    answer: Answer,
-    _room: OwnedSemaphorePermit,
+    answer: oneshot::Sender<Result<Vec<Decision>, ServiceError>>,
+    room: Room,
+}
+
+/// A submission's place in the queue.
+struct Room {
+    _records: OwnedSemaphorePermit,
+    _patient: Option<OwnedSemaphorePermit>,
+}
+
+impl Waiting {
+    fn records(&self) -> usize {
+        self.probed.submission.records.len()
+    }
 }
 
 /// The queue in front of a store, and the thread behind it.
 pub struct Committer {
     store: Arc<dyn UsageStore>,
     room: Arc<Semaphore>,
-    probes: Arc<Semaphore>,
+    // Those who wait share this part of the room, so that those who do not find some, too.
+    patient_room: Arc<Semaphore>,
+    probes: StoreReads,
+    reads: StoreReads,
     limits: CommitterLimits,
     // Taken by `shut_down`.
     queue: Mutex<Option<mpsc::Sender<Waiting>>>,
@@ -98,9 +115,11 @@ impl Committer {
             })
             .map_err(|error| ServiceError::Internal(error.to_string().into()))?;
         Ok(Arc::new(Self {
-            store,
+            store: Arc::clone(&store),
             room: Arc::new(Semaphore::new(limits.queued_records_max.max(1) as usize)),
-            probes: Arc::new(Semaphore::new(limits.probe_threads_max.max(1))),
+            patient_room: Arc::new(Semaphore::new(patient_records_max(&limits) as usize)),
+            probes: StoreReads::new(Arc::clone(&store), limits.probe_threads_max),
+            reads: StoreReads::new(Arc::clone(&store), READ_THREADS_MAX),
             limits,
             queue: Mutex::new(Some(sender)),
             thread: Mutex::new(Some(thread)),
@@ -124,32 +143,37 @@ impl Committer {
         let room = self.enter(submission.records.len(), admission).await?;
         let (submission, probe) = self.probe(submission).await?;
         let (answer, answered) = oneshot::channel();
-        let waiting =
-            Waiting { probed: ProbedSubmission { submission, probe }, answer, _room: room };
+        let waiting = Waiting { probed: ProbedSubmission { submission, probe }, answer, room };
         let queue = self.queue.lock().clone().ok_or_else(shutting_down)?;
         queue.send(waiting).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }
 
-    async fn enter(
-        &self,
-        records: usize,
-        admission: Admission,
-    ) -> Result<OwnedSemaphorePermit, ServiceError> {
+    async fn enter(&self, records: usize, admission: Admission) -> Result<Room, ServiceError> {
         // A submission larger than the whole queue goes alone.
         let permits =
-            u32::try_from(records).unwrap_or(u32::MAX).min(self.limits.queued_records_max.max(1));
+            |records_max: u32| u32::try_from(records).unwrap_or(u32::MAX).min(records_max);
+        let room_permits = permits(self.limits.queued_records_max.max(1));
         let room = Arc::clone(&self.room);
         match admission {
-            Admission::Wait => room.acquire_many_owned(permits).await.map_err(|_| shutting_down()),
-            Admission::Refuse => {
-                room.try_acquire_many_owned(permits).map_err(|error| match error {
-                    TryAcquireError::NoPermits => {
-                        ServiceError::Overloaded { retry_after: RETRY_AFTER }
-                    }
-                    TryAcquireError::Closed => shutting_down(),
-                })
+            Admission::Wait => {
+                let patient = Arc::clone(&self.patient_room);
+                let patient_permits = permits(patient_records_max(&self.limits));
+                let patient = patient
+                    .acquire_many_owned(patient_permits)
+                    .await
+                    .map_err(|_| shutting_down())?;
+                let records =
+                    room.acquire_many_owned(room_permits).await.map_err(|_| shutting_down())?;
+                Ok(Room { _records: records, _patient: Some(patient) })
             }
+            Admission::Refuse => match room.try_acquire_many_owned(room_permits) {
+                Ok(records) => Ok(Room { _records: records, _patient: None }),
+                Err(TryAcquireError::NoPermits) => {
+                    Err(ServiceError::Overloaded { retry_after: RETRY_AFTER })
+                }
+                Err(TryAcquireError::Closed) => Err(shutting_down()),
+            },
         }
     }
 
@@ -161,28 +185,20 @@ impl Committer {
         if let Probe::Settled(result) = self.store.probe(&submission) {
             return Ok((submission, result));
         }
-        self.read(move |store| {
+        let settle = move |store: &dyn UsageStore| {
             let result = store.settle(&submission)?;
             Ok((submission, result))
-        })
-        .await
+        };
+        self.probes.run(settle).await
     }
 
-    /// Runs a read of the store on one of a few threads that may block.
+    /// Runs a read of the store on one of a few threads that may block, which are not those that look
+    /// uuids up.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn UsageStore) -> Result<T, crate::store::StoreError> + Send + 'static,
     ) -> Result<T, ServiceError> {
-        let permit = Arc::clone(&self.probes).acquire_owned().await.map_err(|_| shutting_down())?;
-        let store = Arc::clone(&self.store);
-        let reading = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            read(&*store)
-        });
-        match reading.await {
-            Ok(result) => Ok(result?),
-            Err(error) => Err(ServiceError::Internal(error.to_string().into())),
-        }
+        self.reads.run(read).await
     }
 
     /// Records that wait or are under way.
@@ -192,9 +208,17 @@ impl Committer {
             .saturating_sub(self.room.available_permits())
     }
 
+    /// Whether submissions are taken: not after [`Committer::shut_down`], and never again after a panic
+    /// in the store, of which the store itself may know nothing.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.queue.lock().as_ref().is_some_and(|queue| !queue.is_closed())
+    }
+
     /// Takes nothing more, finishes what is queued, and ends the thread. Blocks until then.
     pub fn shut_down(&self) {
         self.room.close();
+        self.patient_room.close();
         drop(self.queue.lock().take());
         if let Some(thread) = self.thread.lock().take() {
             // A panic in the store was caught inside.
@@ -209,6 +233,11 @@ impl Drop for Committer {
     }
 }
 
+/// Three quarters of the queue.
+fn patient_records_max(limits: &CommitterLimits) -> u32 {
+    (limits.queued_records_max / 4 * 3).max(1)
+}
+
 fn shutting_down() -> ServiceError {
     ServiceError::Unavailable("meterd is shutting down".into())
 }
@@ -217,6 +246,8 @@ fn stopped() -> ServiceError {
     ServiceError::Unavailable("the committer has stopped".into())
 }
 
+type Caller = (oneshot::Sender<Result<Vec<Decision>, ServiceError>>, Room);
+
 fn commit_groups(
     store: &dyn UsageStore,
     clock: &dyn Clock,
@@ -224,48 +255,59 @@ fn commit_groups(
     group_records_max: usize,
 ) {
     let mut group = Vec::new();
-    let mut answers = Vec::new();
-    while let Some(first) = queue.blocking_recv() {
-        let mut records = 0;
+    let mut callers = Vec::new();
+    let mut left_over: Option<Waiting> = None;
+    while let Some(first) = left_over.take().or_else(|| queue.blocking_recv()) {
+        let mut records: usize = 0;
         let mut next = Some(first);
         while let Some(waiting) = next {
-            records += waiting.probed.submission.records.len();
+            records = records.saturating_add(waiting.records());
             group.push(waiting.probed);
-            answers.push((waiting.answer, waiting._room));
-            next = if records < group_records_max { queue.try_recv().ok() } else { None };
+            callers.push((waiting.answer, waiting.room));
+            next = queue.try_recv().ok();
+            left_over =
+                next.take_if(|next| records.saturating_add(next.records()) > group_records_max);
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| store.commit(&group, clock.now())));
-        let panicked = outcome.is_err();
-        match outcome {
-            Ok(Ok(decisions)) => {
-                debug_assert_eq!(
-                    decisions.len(),
-                    answers.len(),
-                    "one list of decisions per submission"
-                );
-                for ((answer, room), decisions) in answers.drain(..).zip(decisions) {
-                    drop(room);
-                    // The caller may have hung up; its records are stored all the same.
-                    let _ = answer.send(Ok(decisions));
-                }
+        let broken = match outcome {
+            Ok(Ok(decisions)) if fits(&group, &decisions) => {
+                answer(&mut callers, decisions);
+                None
             }
-            Ok(Err(error)) => fail(&mut answers, &error.into()),
-            Err(_) => fail(
-                &mut answers,
-                &ServiceError::Unavailable("the store panicked while committing".into()),
-            ),
-        }
+            Ok(Ok(_)) => Some("the store did not decide every record"),
+            Ok(Err(error)) => {
+                fail(&mut callers, &error.into());
+                None
+            }
+            Err(_) => Some("the store panicked while committing"),
+        };
         group.clear();
-        if panicked {
+        if let Some(text) = broken {
+            tracing::error!("{text}; restart meterd");
+            fail(&mut callers, &ServiceError::Unavailable(text.into()));
             // Nobody can tell what state the store is in. Ending the thread refuses all that follows.
-            tracing::error!("the store panicked while committing; restart meterd");
             return;
         }
     }
 }
 
-fn fail(answers: &mut Vec<(Answer, OwnedSemaphorePermit)>, error: &ServiceError) {
-    for (answer, _) in answers.drain(..) {
+/// Whether there is a decision for every record: one that is missing must not pass for acceptance.
+fn fits(group: &[ProbedSubmission], decisions: &[Vec<Decision>]) -> bool {
+    let records = group.iter().map(|probed| probed.submission.records.len());
+    records.eq(decisions.iter().map(Vec::len))
+}
+
+fn answer(callers: &mut Vec<Caller>, decisions: Vec<Vec<Decision>>) {
+    for ((answer, room), decisions) in callers.drain(..).zip(decisions) {
+        drop(room);
+        // The caller may have hung up; its records are stored all the same.
+        let _ = answer.send(Ok(decisions));
+    }
+}
+
+fn fail(callers: &mut Vec<Caller>, error: &ServiceError) {
+    for (answer, room) in callers.drain(..) {
+        drop(room);
         let _ = answer.send(Err(error.clone()));
     }
 }

@@ -1,11 +1,19 @@
 //! Why a use case was not carried out.
 //!
-//! Two audiences: what a caller did wrong is in the error for the caller to read. What went wrong in
-//! here is an internal text for the log, which never leaves the process.
+//! Two audiences: what a caller did wrong is in the error for the caller to read, and `Display` is safe
+//! to send. What went wrong in here is an internal text for the log
+//! ([`ServiceError::internal_text`]), which never leaves the process.
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{domain::catalog::CatalogViolation, store::StoreError};
+use crate::{
+    domain::{catalog::CatalogViolation, limits::ID_CHARS_MAX, report::ReportError},
+    store::StoreError,
+};
+
+/// Most characters of a violation's description. It travels in a header of limited size, and may quote
+/// a text of the request that is not.
+const DESCRIPTION_CHARS_MAX: usize = 256;
 
 /// One broken rule of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +27,17 @@ pub struct FieldViolation {
 impl FieldViolation {
     /// A violation of one field.
     pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self { field: field.into(), description: description.into() }
+        let description = shortened(description.into(), DESCRIPTION_CHARS_MAX);
+        Self { field: field.into(), description }
     }
+}
+
+fn shortened(mut text: String, chars_max: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(chars_max) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// Why a use case was not carried out.
@@ -46,14 +63,15 @@ pub enum ServiceError {
         /// When to try again.
         retry_after: Duration,
     },
-    /// Writes are refused. Internal text.
-    #[error("writes are refused: {0}")]
+    /// Writes, or the disk, are not available. Whether the call took effect may not be known; sending
+    /// it again is safe. Internal text.
+    #[error("the service is not available at the moment")]
     Unavailable(Arc<str>),
     /// Stored data is damaged. Internal text.
-    #[error("stored data is damaged: {0}")]
+    #[error("stored data is damaged")]
     DataLoss(Arc<str>),
     /// Something else failed. Internal text.
-    #[error("internal failure: {0}")]
+    #[error("internal failure")]
     Internal(Arc<str>),
 }
 
@@ -61,6 +79,24 @@ impl ServiceError {
     /// A request with one broken rule.
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::InvalidArgument(vec![FieldViolation::new(field, description)])
+    }
+
+    /// Something that the caller's organization does not have.
+    pub(super) fn not_found(resource: &'static str, name: &str) -> Self {
+        // Nothing has a longer name, so what is cut off cannot matter.
+        Self::NotFound { resource, name: shortened(name.to_owned(), ID_CHARS_MAX) }
+    }
+
+    /// What happened, for the log alone.
+    #[must_use]
+    pub fn internal_text(&self) -> Option<&str> {
+        match self {
+            Self::Unavailable(text) | Self::DataLoss(text) | Self::Internal(text) => Some(text),
+            Self::InvalidArgument(_)
+            | Self::NotFound { .. }
+            | Self::FailedPrecondition(_)
+            | Self::Overloaded { .. } => None,
+        }
     }
 }
 
@@ -70,13 +106,17 @@ impl From<StoreError> for ServiceError {
             StoreError::Failed(_) | StoreError::Closed | StoreError::Engine(_) => {
                 Self::Unavailable(error.to_string().into())
             }
-            StoreError::Damaged(_) | StoreError::Overflow(_) => {
+            // A sequence comes from the store's own index, and honest totals cannot overflow.
+            StoreError::Damaged(_)
+            | StoreError::NotAtSequence(_)
+            | StoreError::Overflow(_)
+            | StoreError::Report(ReportError::Overflow(_)) => {
                 Self::DataLoss(error.to_string().into())
             }
-            StoreError::NotAtSequence(_) | StoreError::Unrepresentable(_) => {
-                Self::Internal(error.to_string().into())
+            StoreError::Unrepresentable(_) => Self::Internal(error.to_string().into()),
+            StoreError::Report(ReportError::TooManyRows) => {
+                Self::invalid("interval", error.to_string())
             }
-            StoreError::Report(error) => Self::invalid("interval", error.to_string()),
         }
     }
 }
@@ -86,11 +126,57 @@ impl From<Vec<CatalogViolation>> for ServiceError {
         let violations = violations.into_iter();
         Self::InvalidArgument(
             violations
-                .map(|CatalogViolation { field, description }| FieldViolation {
-                    field,
-                    description,
+                .map(|CatalogViolation { field, description }| {
+                    FieldViolation::new(field, description)
                 })
                 .collect(),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{quantity::TotalOverflow, usage::LogSequence};
+
+    #[test]
+    fn what_the_store_says_stays_inside() {
+        let secret = "/var/lib/data: io error 5";
+        for error in [
+            StoreError::Failed(secret.into()),
+            StoreError::Damaged(secret.into()),
+            StoreError::Engine(secret.into()),
+        ] {
+            let error = ServiceError::from(error);
+            assert!(!error.to_string().contains("/var"), "{error}");
+            assert!(error.internal_text().unwrap().contains(secret));
+        }
+    }
+
+    #[test]
+    fn every_store_error_has_its_place() {
+        let damaged = [
+            StoreError::NotAtSequence(LogSequence(7)),
+            StoreError::Overflow(TotalOverflow),
+            StoreError::Report(ReportError::Overflow(TotalOverflow)),
+        ];
+        for error in damaged {
+            assert!(matches!(error.into(), ServiceError::DataLoss(_)));
+        }
+        assert!(matches!(StoreError::Closed.into(), ServiceError::Unavailable(_)));
+        assert!(matches!(StoreError::Unrepresentable("x").into(), ServiceError::Internal(_)));
+        let too_many = ServiceError::from(StoreError::Report(ReportError::TooManyRows));
+        let ServiceError::InvalidArgument(violations) = too_many else {
+            panic!("the caller can mend too many rows: {too_many:?}");
+        };
+        assert_eq!(violations[0].field, "interval");
+    }
+
+    #[test]
+    fn what_a_caller_sends_does_not_make_answers_long() {
+        let quoted = FieldViolation::new("interval", "ж".repeat(100_000)).description;
+        assert_eq!(quoted.chars().count(), DESCRIPTION_CHARS_MAX + 1);
+        let missing = ServiceError::not_found("product", &"p".repeat(100_000));
+        assert!(missing.to_string().len() < 100, "{missing}");
     }
 }

@@ -7,6 +7,9 @@ mod error;
 mod page;
 pub mod product_usage;
 pub mod reports;
+mod store_reads;
+#[cfg(test)]
+mod testing;
 
 pub use error::{FieldViolation, ServiceError};
 pub use page::{Page, PageRequest};

@@ -9,6 +9,7 @@ use std::hash::Hasher as _;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Serialize, de::DeserializeOwned};
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
+use subtle::ConstantTimeEq as _;
 
 use super::ServiceError;
 use crate::domain::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
@@ -91,7 +92,8 @@ impl PageTokens {
         let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| refused())?;
         let (signed, signature) =
             bytes.split_last_chunk::<SIGNATURE_BYTES>().ok_or_else(refused)?;
-        if self.sign(signed) != *signature {
+        // How long a wrong guess takes must not tell how much of it was right.
+        if !bool::from(self.sign(signed).ct_eq(signature)) {
             return Err(refused());
         }
         match signed.split_first() {
@@ -147,6 +149,22 @@ mod tests {
                     assert!(tokens.decode::<i32>(&altered).is_err(), "{altered}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_refused() {
+        let tokens = PageTokens::new([1; 16], &"query").unwrap();
+        let token = URL_SAFE_NO_PAD.decode(tokens.encode(&12345).unwrap()).unwrap();
+        for bit in 0..token.len() * 8 {
+            let mut altered = token.clone();
+            altered[bit / 8] ^= 1 << (bit % 8);
+            let altered = URL_SAFE_NO_PAD.encode(altered);
+            assert!(tokens.decode::<i32>(&altered).is_err(), "bit {bit}");
+        }
+        for length in 1..token.len() {
+            let cut = URL_SAFE_NO_PAD.encode(&token[..length]);
+            assert!(tokens.decode::<i32>(&cut).is_err(), "{length} bytes");
         }
     }
 

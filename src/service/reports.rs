@@ -237,10 +237,7 @@ impl Reports {
         })?;
         let organization = caller.organization.clone();
         let found = self.committer.read(move |store| store.find(&organization, parsed)).await?;
-        found.ok_or_else(|| ServiceError::NotFound {
-            resource: "usage record",
-            name: uuid.to_owned(),
-        })
+        found.ok_or_else(|| ServiceError::not_found("usage record", uuid))
     }
 }
 
@@ -314,7 +311,8 @@ fn time_zone(name: &str, violations: &mut Vec<FieldViolation>) -> Option<TimeZon
     if name.is_empty() {
         return Some(TimeZone::UTC);
     }
-    let zone = TimeZone::get(name).ok();
+    // "Etc/Unknown" is a name, but says that the zone is not known; it must not pass for UTC.
+    let zone = TimeZone::get(name).ok().filter(|zone| !zone.is_unknown());
     if zone.is_none() {
         violations.push(FieldViolation::new(
             "time_zone",

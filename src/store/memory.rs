@@ -205,3 +205,6 @@ impl UsageStore for MemoryStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,12 @@
 )]
 
 mod architecture;
+mod damage;
+mod durability;
 mod edge;
+mod full_disk;
 mod hostile_input;
+mod kill;
 mod reports_api;
 mod store_model;
 mod support;

@@ -79,6 +79,7 @@ pub(super) fn commit(
         write(core, chunks)
             .and_then(|()| core.rollups.publish(deltas(&dimensions, &gained)?, last))
             .inspect_err(|error| core.engine.fail(&error.to_string()))?;
+        core.head.advance(last);
         *end = LogEnd { last, last_stored_time: stored_time };
     }
     Ok(decisions)

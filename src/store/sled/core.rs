@@ -1,14 +1,15 @@
 //! The parts of an open store, shared by the committer, the readers and the background threads.
 
 use super::{
-    engine::Engine, identity::Identity, index::background::Index, options::StoreOptions,
-    organizations::Organizations, rollup::layer::Rollups,
+    engine::Engine, head::Head, identity::Identity, index::background::Index,
+    options::StoreOptions, organizations::Organizations, rollup::layer::Rollups,
 };
 
 pub(super) struct Core {
     pub(super) engine: Engine,
     pub(super) options: StoreOptions,
     pub(super) identity: Identity,
+    pub(super) head: Head,
     pub(super) organizations: Organizations,
     pub(super) index: Index,
     pub(super) rollups: Rollups,

@@ -25,13 +25,24 @@ pub(super) struct Identity {
 
 impl Identity {
     /// Reads or creates the identity, and proves on the way that flushes reach the disk.
-    pub(super) fn establish(engine: &Engine, options: &StoreOptions) -> Result<Self, OpenError> {
+    pub(super) fn establish(
+        engine: &Engine,
+        options: &StoreOptions,
+        head: Option<[u8; 16]>,
+    ) -> Result<Self, OpenError> {
         let key = KeySpace::Format.only();
         let mut identity = match engine.get(&key)? {
             Some(value) => Self::decode(&key, &value)?,
-            None if engine.is_empty() => Self::draw()?,
+            None if engine.is_empty() && head.is_none() => Self::draw()?,
+            None if head.is_some() => {
+                let what = "the store is empty, but was not when it was last open";
+                return Err(StoreError::Damaged(what.into()).into());
+            }
             None => return Err(OpenError::NotAStore(options.data_dir.clone())),
         };
+        if head.is_some_and(|store_id| store_id != identity.store_id) {
+            return Err(StoreError::Damaged("the head file belongs to another store".into()).into());
+        }
         identity.opened += 1;
         engine.prove_durability(&key, &identity.encode(&key))?;
         Ok(identity)

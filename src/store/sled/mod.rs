@@ -14,6 +14,7 @@ mod core;
 mod durability;
 mod engine;
 mod faults;
+mod head;
 mod identity;
 mod index;
 mod keyspace;
@@ -123,6 +124,9 @@ impl SledStore {
         for thread in std::mem::take(&mut *self.threads.lock()) {
             // Its panics were caught and reported inside.
             let _ = thread.join();
+        }
+        if let Err(error) = self.core.head.sync() {
+            tracing::warn!(%error, "cannot sync the head file");
         }
     }
 

@@ -15,6 +15,7 @@ use super::{
     commit::LogEnd,
     core::Core,
     engine::Engine,
+    head::Head,
     identity::Identity,
     index::{
         background::Index,
@@ -41,7 +42,8 @@ use crate::{
 /// Opens the store of `options.data_dir`, creating it if it is not there.
 pub(super) fn open(options: StoreOptions) -> Result<(Core, LogEnd), OpenError> {
     let engine = Engine::open(&options)?;
-    let identity = Identity::establish(&engine, &options)?;
+    let noted = Head::read(&options.data_dir)?;
+    let identity = Identity::establish(&engine, &options, noted.map(|(store_id, _)| store_id))?;
     let organizations = Organizations::load(&engine)?;
     let mut manifest = Manifest::load(&engine)?;
     remove_left_over_runs(&engine, &mut manifest)?;
@@ -61,8 +63,16 @@ pub(super) fn open(options: StoreOptions) -> Result<(Core, LogEnd), OpenError> {
     };
     let end = replay.run(checkpoint)?;
     let live = replay.live;
+    if let Some((_, noted)) = noted
+        && noted > end.last
+    {
+        let what =
+            format!("log chunk {}: is missing, the log had reached {}", end.last.0 + 1, noted.0);
+        return Err(StoreError::Damaged(what.into()).into());
+    }
+    let head = Head::open(&options.data_dir, identity.store_id, end.last)?;
     let index = Index::new(&options, hasher, manifest, runs, live);
-    Ok((Core { engine, options, identity, organizations, index, rollups }, end))
+    Ok((Core { engine, options, identity, head, organizations, index, rollups }, end))
 }
 
 /// Removes the pages of runs that are dead or were never published.

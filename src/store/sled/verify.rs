@@ -111,6 +111,14 @@ pub fn verify(
     Ok(check.report)
 }
 
+/// What is damaged, without the preamble that the error has elsewhere.
+fn plain(error: &StoreError) -> String {
+    match error {
+        StoreError::Damaged(what) => what.to_string(),
+        other => other.to_string(),
+    }
+}
+
 struct Check<'a> {
     core: &'a Core,
     report: VerifyReport,
@@ -140,7 +148,7 @@ impl Check<'_> {
             self.report.log_chunks += 1;
             match Chunk::decode(sequence, &value) {
                 Ok(chunk) => self.chunk(&chunk, &mut recounted)?,
-                Err(error) => self.report.differ(error.to_string()),
+                Err(error) => self.report.differ(plain(&error)),
             }
             self.tick(VerifyPhase::Log, sequence.0, last.0);
         }
@@ -253,7 +261,7 @@ impl Check<'_> {
             let deltas = deltas.remove(&key).unwrap_or_default();
             match Row::decode(key.as_bytes(), &value).and_then(|row| combine(row, &deltas)) {
                 Ok(slots) => self.compare(&key, &slots, &expected),
-                Err(error) => self.report.differ(error.to_string()),
+                Err(error) => self.report.differ(plain(&error)),
             }
         }
         for (key, deltas) in deltas {

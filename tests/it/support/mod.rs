@@ -1,5 +1,7 @@
 //! What the tests share.
 
 pub mod blocking_store;
+pub mod load;
+pub mod process;
 pub mod server;
 pub mod usage;

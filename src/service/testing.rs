@@ -1,0 +1,331 @@
+//! What the tests of the use cases share: a catalog, callers, and a store that does what it is told.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use parking_lot::{Condvar, Mutex};
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        caller::Caller,
+        catalog::{Catalog, Product, ProductInstance, Sku, State},
+        id::{ClientId, OrganizationId, ProductId, ProductInstanceId, SkuId},
+        quantity::Quantity,
+        record_scan::{RecordPage, RecordScan},
+        totals::TotalsQuery,
+        usage::{LogSequence, StoredRecord, Submission, UsageRecord, UsageTarget},
+        verdict::Decision,
+    },
+    store::{
+        Probe, ProbeResult, ProbedSubmission, StoreError, StoreStatistics, StoreStatus,
+        TotalsVisitor, UsageStore, memory::MemoryStore,
+    },
+};
+
+/// No test waits longer than this for anything.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) fn now() -> Timestamp {
+    "2026-11-20T12:00:00Z".parse().unwrap()
+}
+
+pub(super) fn organization(name: &str) -> OrganizationId {
+    OrganizationId::new(name).unwrap()
+}
+
+pub(super) fn caller(organization_name: &str) -> Caller {
+    Caller {
+        organization: organization(organization_name),
+        client: ClientId::new("client").unwrap(),
+    }
+}
+
+pub(super) fn uuid(number: usize) -> Uuid {
+    Uuid::from_u128(number as u128 + 1)
+}
+
+/// A submission of one unit for each of the uuids.
+pub(super) fn submission(organization: &str, uuids: impl IntoIterator<Item = usize>) -> Submission {
+    let record = |number| UsageRecord {
+        uuid: uuid(number),
+        sku: SkuId::new("sku").unwrap(),
+        quantity: Quantity::new(1).unwrap(),
+        usage_time: now(),
+    };
+    Submission {
+        caller: caller(organization),
+        target: UsageTarget { product: ProductId::new("product").unwrap(), instance: None },
+        records: uuids.into_iter().map(record).collect(),
+        validate_only: false,
+    }
+}
+
+pub(super) fn sku(id: &str, state: State) -> Sku {
+    Sku { id: SkuId::new(id).unwrap(), name: id.into(), usage_unit: "unit".into(), state }
+}
+
+pub(super) fn product(id: &str, state: State, skus: Vec<Sku>) -> Product {
+    Product {
+        id: ProductId::new(id).unwrap(),
+        name: id.into(),
+        state,
+        skus: skus.into_iter().map(|sku| (sku.id.clone(), sku)).collect(),
+    }
+}
+
+pub(super) fn instance(id: &str, product: &str, state: State) -> ProductInstance {
+    ProductInstance {
+        id: ProductInstanceId::new(id).unwrap(),
+        product: ProductId::new(product).unwrap(),
+        name: id.into(),
+        state,
+    }
+}
+
+/// `product` with `sku`, `other-sku` and `retired-sku`, sold as `instance`; and something retired of
+/// each kind.
+pub(super) fn catalog() -> Catalog {
+    let products = [
+        product(
+            "product",
+            State::Active,
+            vec![
+                sku("sku", State::Active),
+                sku("other-sku", State::Active),
+                sku("retired-sku", State::Retired),
+            ],
+        ),
+        product("other-product", State::Active, vec![sku("foreign-sku", State::Active)]),
+        product("retired-product", State::Retired, vec![sku("sku", State::Active)]),
+    ];
+    let instances = [
+        instance("instance", "product", State::Active),
+        instance("retired-instance", "product", State::Retired),
+        instance("instance-of-retired", "retired-product", State::Active),
+    ];
+    Catalog {
+        products: products.into_iter().map(|product| (product.id.clone(), product)).collect(),
+        instances: instances.into_iter().map(|instance| (instance.id.clone(), instance)).collect(),
+    }
+}
+
+/// A place that threads pass only while it is open.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    closed: bool,
+    waiting: usize,
+    waiting_max: usize,
+    passed: usize,
+}
+
+impl Gate {
+    pub(super) fn close(&self) {
+        self.state.lock().closed = true;
+    }
+
+    pub(super) fn open(&self) {
+        self.state.lock().closed = false;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut state = self.state.lock();
+        state.waiting += 1;
+        state.waiting_max = state.waiting_max.max(state.waiting);
+        self.changed.notify_all();
+        while state.closed {
+            let timeout = self.changed.wait_for(&mut state, PATIENCE);
+            assert!(!timeout.timed_out(), "nobody opened the gate");
+        }
+        state.waiting -= 1;
+        state.passed += 1;
+        self.changed.notify_all();
+    }
+
+    /// Blocks until so many threads stand before the gate.
+    pub(super) fn await_waiting(&self, threads: usize) {
+        self.await_that(|state| state.waiting >= threads);
+    }
+
+    /// Most threads that ever stood before the gate at once.
+    pub(super) fn waiting_max(&self) -> usize {
+        self.state.lock().waiting_max
+    }
+
+    /// How many times the gate was passed.
+    pub(super) fn passed(&self) -> usize {
+        self.state.lock().passed
+    }
+
+    fn await_that(&self, holds: impl Fn(&GateState) -> bool) {
+        let mut state = self.state.lock();
+        while !holds(&state) {
+            let timeout = self.changed.wait_for(&mut state, PATIENCE);
+            assert!(!timeout.timed_out(), "waited in vain: {state:?}");
+        }
+    }
+}
+
+/// What a commit does instead of committing.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Mishap {
+    Panic,
+    Fail,
+    /// Stores, but forgets a decision.
+    Forget,
+}
+
+/// A memory store with gates before its operations, that fails on demand.
+#[derive(Debug, Default)]
+pub(super) struct TestStore {
+    pub(super) memory: MemoryStore,
+    pub(super) commit_gate: Gate,
+    pub(super) settle_gate: Gate,
+    pub(super) totals_gate: Gate,
+    pub(super) catalog_gate: Gate,
+    pub(super) needs_read: AtomicBool,
+    pub(super) originals_read: AtomicUsize,
+    mishap: Mutex<Option<Mishap>>,
+    catalog_fails: AtomicBool,
+    groups: Mutex<Vec<Vec<usize>>>,
+}
+
+impl TestStore {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// A store in which these organizations have the usual catalog.
+    pub(super) fn with_catalog(organizations: &[&str]) -> Arc<Self> {
+        let store = Self::new();
+        for name in organizations {
+            store
+                .memory
+                .replace_catalog(&organization(name), &Catalog::default(), &catalog())
+                .unwrap();
+        }
+        store
+    }
+
+    /// Lets the next commit go wrong.
+    pub(super) fn plan(&self, mishap: Mishap) {
+        *self.mishap.lock() = Some(mishap);
+    }
+
+    /// Lets catalog changes fail.
+    pub(super) fn fail_catalog_changes(&self) {
+        self.catalog_fails.store(true, Ordering::SeqCst);
+    }
+
+    /// The groups committed so far, each as the record counts of its submissions.
+    pub(super) fn groups(&self) -> Vec<Vec<usize>> {
+        self.groups.lock().clone()
+    }
+}
+
+impl UsageStore for TestStore {
+    fn probe(&self, submission: &Submission) -> Probe {
+        if self.needs_read.load(Ordering::SeqCst) {
+            return Probe::NeedsRead;
+        }
+        self.memory.probe(submission)
+    }
+
+    fn settle(&self, submission: &Submission) -> Result<ProbeResult, StoreError> {
+        self.settle_gate.pass();
+        self.memory.settle(submission)
+    }
+
+    fn commit(
+        &self,
+        group: &[ProbedSubmission],
+        now: Timestamp,
+    ) -> Result<Vec<Vec<Decision>>, StoreError> {
+        self.commit_gate.pass();
+        let counts = group.iter().map(|probed| probed.submission.records.len()).collect();
+        self.groups.lock().push(counts);
+        match self.mishap.lock().take() {
+            Some(Mishap::Panic) => panic!("planned"),
+            Some(Mishap::Fail) => Err(StoreError::Engine("/secret/path: planned".into())),
+            Some(Mishap::Forget) => {
+                let mut decisions = self.memory.commit(group, now)?;
+                decisions.last_mut().unwrap().pop();
+                Ok(decisions)
+            }
+            None => self.memory.commit(group, now),
+        }
+    }
+
+    fn find(
+        &self,
+        organization: &OrganizationId,
+        uuid: Uuid,
+    ) -> Result<Option<StoredRecord>, StoreError> {
+        self.memory.find(organization, uuid)
+    }
+
+    fn original(
+        &self,
+        organization: &OrganizationId,
+        uuid: Uuid,
+        sequence: LogSequence,
+    ) -> Result<StoredRecord, StoreError> {
+        self.originals_read.fetch_add(1, Ordering::SeqCst);
+        self.memory.original(organization, uuid, sequence)
+    }
+
+    fn scan(&self, scan: &RecordScan) -> Result<RecordPage, StoreError> {
+        self.memory.scan(scan)
+    }
+
+    fn totals(
+        &self,
+        query: &TotalsQuery,
+        visit: &mut TotalsVisitor<'_>,
+    ) -> Result<LogSequence, StoreError> {
+        self.totals_gate.pass();
+        self.memory.totals(query, visit)
+    }
+
+    fn catalogs(&self) -> Result<Vec<(OrganizationId, Catalog)>, StoreError> {
+        self.memory.catalogs()
+    }
+
+    fn replace_catalog(
+        &self,
+        organization: &OrganizationId,
+        before: &Catalog,
+        after: &Catalog,
+    ) -> Result<(), StoreError> {
+        self.catalog_gate.pass();
+        if self.catalog_fails.load(Ordering::SeqCst) {
+            return Err(StoreError::Engine("/secret/path: planned".into()));
+        }
+        self.memory.replace_catalog(organization, before, after)
+    }
+
+    fn token_key(&self) -> [u8; 16] {
+        self.memory.token_key()
+    }
+
+    fn status(&self) -> StoreStatus {
+        self.memory.status()
+    }
+
+    fn statistics(&self) -> StoreStatistics {
+        self.memory.statistics()
+    }
+}

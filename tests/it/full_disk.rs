@@ -1,0 +1,102 @@
+//! A disk that runs full: writes are refused with a clear error, the process says that it is not
+//! ready, and after space was freed and a restart everything acknowledged is there.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use parking_lot::Mutex;
+use tonic::Code;
+
+use crate::support::{
+    load::{Ledger, settle, write_until_refused},
+    process::{MeterdProcess, assert_verified, http_get, serve_command},
+};
+
+/// A small filesystem of its own, unmounted at the end.
+struct SmallDisk {
+    mount_point: PathBuf,
+}
+
+impl SmallDisk {
+    fn mount(directory: &Path) -> Option<Self> {
+        let image = directory.join("image");
+        let mount_point = directory.join("disk");
+        std::fs::create_dir(&mount_point).unwrap();
+        std::fs::File::create(&image).unwrap().set_len(48 << 20).unwrap();
+        let run = |program: &str, arguments: &[&str]| {
+            Command::new(program)
+                .args(arguments)
+                .output()
+                .is_ok_and(|output| output.status.success())
+        };
+        let mounted = run("mkfs.ext4", &["-q", "-F", image.to_str().unwrap()])
+            && run(
+                "mount",
+                &["-o", "loop", image.to_str().unwrap(), mount_point.to_str().unwrap()],
+            );
+        mounted.then_some(Self { mount_point })
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.mount_point).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_writes_and_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(directory.path()) else {
+        eprintln!(
+            "SKIPPED: no loop device may be mounted here; ARCHITECTURE.md has the manual procedure"
+        );
+        return;
+    };
+    let ballast = disk.mount_point.join("ballast");
+    std::fs::write(&ballast, vec![7; 24 << 20]).unwrap();
+    let data_dir = disk.mount_point.join("data");
+    let ledger = Arc::new(Mutex::new(Ledger::default()));
+
+    let server = MeterdProcess::start(serve_command(&[], &data_dir));
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..16)
+        .map(|_| {
+            tokio::spawn(write_until_refused(
+                server.image(),
+                Arc::clone(&ledger),
+                Arc::clone(&stop),
+            ))
+        })
+        .collect();
+    for writer in writers {
+        let status = writer.await.unwrap().expect("the disk is small");
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        assert!(status.message().contains("cannot write"), "{}", status.message());
+    }
+    let ready = http_get(server.admin, "/readyz");
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("restart meterd"), "{ready}");
+    assert!(http_get(server.admin, "/healthz").starts_with("HTTP/1.1 200"));
+    // What was acknowledged can still be read.
+    let acknowledged = ledger.lock().acknowledged.len() as u64;
+    eprintln!("{acknowledged} records were acknowledged before the disk was full");
+    assert!(acknowledged > 0);
+    assert!(server.counted().await >= acknowledged);
+    let log = server.log();
+    assert!(log.contains("the store failed and refuses writes"), "{log}");
+    assert_eq!(log.matches("ERROR").count(), 1, "one line per problem: {log}");
+    let id = server.id();
+    assert!(!server.terminate(id), "an end after a failure is no success");
+
+    std::fs::remove_file(&ballast).unwrap();
+    assert_verified(&data_dir);
+    let server = MeterdProcess::start(serve_command(&[], &data_dir));
+    let mut ledger = Arc::into_inner(ledger).unwrap().into_inner();
+    settle(server.image(), &mut ledger).await;
+    assert_eq!(server.counted().await, ledger.sent.len() as u64);
+    server.kill();
+    assert_verified(&data_dir);
+}
