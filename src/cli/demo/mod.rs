@@ -114,8 +114,8 @@ impl DemoCommand {
             data_dir.display()
         ))?;
         say(format_args!(
-            "Usage up to {} old is accepted (serve's own default: 1h)\n",
-            humantime::format_duration(ACCEPT_PAST)
+            "Usage up to {}h old is accepted (the default of serve: 1h)\n",
+            ACCEPT_PAST.as_secs() / 3600
         ))?;
 
         let sample = CatalogFile::sample();
@@ -123,8 +123,9 @@ impl DemoCommand {
             catalog::apply(stage.connect().await?, &sample, "the sample catalog", false).await?;
         say(format_args!("Applied the sample catalog: {} entries\n", changes.len()))?;
 
-        let interval = query::last_day(SystemClock.now());
-        let period = Period { start: interval.start(), now: SystemClock.now() };
+        let now = SystemClock.now();
+        let interval = query::last_day(now);
+        let period = Period { start: interval.start(), now };
         let started = Instant::now();
         let mut tally = write(&stage, period, self.records).await?;
         let elapsed = started.elapsed();
