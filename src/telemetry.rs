@@ -2,11 +2,12 @@
 
 use std::io::IsTerminal as _;
 
+use clap::ValueEnum;
 use serde::Deserialize;
 use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt as _};
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// A line for people; in colour on a terminal.

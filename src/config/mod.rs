@@ -2,7 +2,7 @@
 //!
 //! [`ServeOptions`] is the one list of them: clap reads flags and variables into it, serde reads the
 //! file into it, and [`ServeOptions::or`] lays one over the other. What an option means, and what
-//! holds when it is not set, is decided where it is used; a leaf that knows no other layer.
+//! holds when it is not set, is decided where it is used.
 
 pub mod environment;
 mod file;
@@ -10,5 +10,5 @@ mod options;
 mod units;
 
 pub use file::{ConfigError, read};
-pub use options::{LogStyle, ServeOptions};
+pub use options::ServeOptions;
 pub use units::{ByteSize, HumanDuration, UnitError};

@@ -2,20 +2,11 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{ArgAction, Args, ValueEnum, builder::BoolishValueParser};
+use clap::{ArgAction, Args, builder::BoolishValueParser};
 use serde::Deserialize;
 
 use super::units::{ByteSize, HumanDuration};
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogStyle {
-    /// For people.
-    Human,
-    /// One JSON object a line.
-    Json,
-}
+use crate::telemetry::LogFormat;
 
 /// What can be set, each `None` until somebody sets it. Doc comments are the help texts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
@@ -62,7 +53,7 @@ pub struct ServeOptions {
 
     /// How log lines look [default: human]
     #[arg(long, env = "METERD_LOG_FORMAT", value_name = "FORMAT")]
-    pub log_format: Option<LogStyle>,
+    pub log_format: Option<LogFormat>,
 
     /// What is logged: a level, or directives such as info,meterd::store=debug [default: info]
     #[arg(long, env = "METERD_LOG", value_name = "FILTER")]

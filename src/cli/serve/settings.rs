@@ -14,7 +14,7 @@ use crate::{
     api::CallLimits,
     auth::{AdminToken, Authentication, DEV_ORGANIZATION, OPERATOR_ORGANIZATION},
     cli::{CommandError, CommandResult},
-    config::{ByteSize, HumanDuration, LogStyle, ServeOptions},
+    config::{ByteSize, HumanDuration, ServeOptions},
     domain::{
         id::OrganizationId,
         limits::{ACCEPT_PAST_DAYS_MAX, STREAM_RECORDS_MAX},
@@ -73,10 +73,6 @@ impl Settings {
             ));
         }
         let organization = if dev { DEV_ORGANIZATION } else { OPERATOR_ORGANIZATION };
-        let log_format = match options.log_format {
-            None | Some(LogStyle::Human) => LogFormat::Human,
-            Some(LogStyle::Json) => LogFormat::Json,
-        };
         let server = ServerConfig {
             listen,
             admin_listen,
@@ -95,7 +91,7 @@ impl Settings {
             organization: OrganizationId::new(organization)
                 .context("cannot set up the organization")?,
             fill_with_sample: dev,
-            log_format,
+            log_format: options.log_format.unwrap_or_default(),
             log_filter: options.log.unwrap_or_else(|| "info".to_owned()),
         })
     }
