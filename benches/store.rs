@@ -137,7 +137,7 @@ fn key_per_record(directory: &Path, callers: usize, length: Duration) -> Outcome
                 let mut batch = sled::Batch::default();
                 for uuid in group.iter().flat_map(|(uuids, _)| uuids) {
                     if tree.get(uuid.as_bytes()).unwrap().is_none() {
-                        batch.insert(uuid.as_bytes(), &[7; 48]);
+                        batch.insert(uuid.as_bytes(), &[7_u8; 48][..]);
                     }
                 }
                 tree.apply_batch(batch).unwrap();
