@@ -59,7 +59,10 @@ struct Outcome {
 impl Outcome {
     fn new(mut latencies: Vec<Duration>, took: Duration) -> Self {
         latencies.sort_unstable();
-        Self { records_per_second: (latencies.len() * RECORDS_PER_CALL) as f64 / took.as_secs_f64(), latencies }
+        Self {
+            records_per_second: (latencies.len() * RECORDS_PER_CALL) as f64 / took.as_secs_f64(),
+            latencies,
+        }
     }
 
     fn print(&self, name: &str) {
@@ -75,9 +78,17 @@ impl Outcome {
 }
 
 /// meterd's store behind its committer.
-fn log_structured(runtime: &Runtime, directory: &Path, callers: usize, length: Duration) -> Outcome {
-    let store: Arc<dyn UsageStore> = Arc::new(SledStore::open(StoreOptions::new(directory)).unwrap());
-    let committer = Committer::start(Arc::clone(&store), Arc::new(SystemClock), CommitterLimits::default()).unwrap();
+fn log_structured(
+    runtime: &Runtime,
+    directory: &Path,
+    callers: usize,
+    length: Duration,
+) -> Outcome {
+    let store: Arc<dyn UsageStore> =
+        Arc::new(SledStore::open(StoreOptions::new(directory)).unwrap());
+    let committer =
+        Committer::start(Arc::clone(&store), Arc::new(SystemClock), CommitterLimits::default())
+            .unwrap();
     let caller = Caller {
         organization: OrganizationId::new("bench").unwrap(),
         client: ClientId::new("bench").unwrap(),
@@ -87,7 +98,8 @@ fn log_structured(runtime: &Runtime, directory: &Path, callers: usize, length: D
         .map(|number| {
             let (committer, caller) = (Arc::clone(&committer), caller.clone());
             let product = ProductId::new(&format!("product-{}", number % 20)).unwrap();
-            let skus: Vec<SkuId> = (0..10).map(|sku| SkuId::new(&format!("sku-{sku}")).unwrap()).collect();
+            let skus: Vec<SkuId> =
+                (0..10).map(|sku| SkuId::new(&format!("sku-{sku}")).unwrap()).collect();
             runtime.spawn(async move {
                 let mut latencies = Vec::new();
                 while began.elapsed() < length {
@@ -115,7 +127,12 @@ fn key_per_record(directory: &Path, callers: usize, length: Duration) -> Outcome
         stopping: bool,
     }
 
-    let tree = sled::Config::new().path(directory).flush_every_ms(None).mode(sled::Mode::HighThroughput).open().unwrap();
+    let tree = sled::Config::new()
+        .path(directory)
+        .flush_every_ms(None)
+        .mode(sled::Mode::HighThroughput)
+        .open()
+        .unwrap();
     let round = Arc::new((
         Mutex::new(Round { waiting: Vec::new(), done: vec![false; callers], stopping: false }),
         Condvar::new(),
@@ -181,12 +198,18 @@ fn key_per_record(directory: &Path, callers: usize, length: Duration) -> Outcome
 }
 
 fn main() {
-    let seconds = std::env::var("METERD_BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4.0);
+    let seconds = std::env::var("METERD_BENCH_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(4.0);
     let length = Duration::from_secs_f64(seconds);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut ratios = Vec::new();
     for round in 1..=ROUNDS {
-        println!("round {round} of {ROUNDS}, {CALLERS} callers of {RECORDS_PER_CALL} records, empty stores");
+        println!(
+            "round {round} of {ROUNDS}, {CALLERS} callers of {RECORDS_PER_CALL} records, empty stores"
+        );
         let directory = tempfile::tempdir_in(".").unwrap();
         let plain = key_per_record(directory.path(), CALLERS, length);
         plain.print("one sled key per record");

@@ -11,6 +11,7 @@ mod architecture;
 mod damage;
 mod durability;
 mod edge;
+mod foreign_clients;
 mod full_disk;
 mod hostile_input;
 mod kill;
