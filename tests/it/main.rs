@@ -1,10 +1,12 @@
 //! Integration tests, in one binary so that they are linked once.
 #![allow(
-    clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::print_stderr,
-    clippy::print_stdout
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub
 )]
 
 mod architecture;
