@@ -253,3 +253,6 @@ fn one_line(error: &serde_saphyr::Error) -> String {
     let text = text.split(" at line ").next().unwrap_or_default();
     text.lines().next().unwrap_or_default().trim_end_matches([',', '.']).to_owned()
 }
+
+#[cfg(test)]
+mod tests;
