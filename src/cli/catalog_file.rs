@@ -198,7 +198,6 @@ impl CatalogFile {
     }
 
     /// The entry that a path leads to, and what of the path is left.
-    #[expect(clippy::type_complexity, reason = "a pair of what and where, used right above")]
     fn entry_at<'a>(
         &'a self,
         field: &'a str,

@@ -40,15 +40,15 @@ async fn tables_have_totals() {
     assert_eq!(
         query(&[]),
         "\
-────────────────────────────────────────────────────────────────────────────
+───────────────────────────────────────────────────────────────────────────────
  start              end                product   sku        quantity   records
-════════════════════════════════════════════════════════════════════════════
+═══════════════════════════════════════════════════════════════════════════════
+ 2026-11-20 00:00   2026-11-21 00:00   saas      seat              3         1
+ 2026-11-20 00:00   2026-11-21 00:00   storage   gb-hour       2,000         2
+ 2026-11-20 00:00   2026-11-21 00:00   storage   requests          7         1
+───────────────────────────────────────────────────────────────────────────────
+4 records in all
 "
-        .lines()
-        .next()
-        .map(|_| query(&["--group-by", "product,sku"]))
-        .unwrap(),
-        "grouping by product and SKU is the default"
     );
     let hourly = query(&["--granularity", "hour", "--time-zone", "Europe/Berlin"]);
     let cells: Vec<Vec<&str>> = hourly
@@ -125,12 +125,13 @@ async fn a_chart_has_a_bar_for_every_bucket() {
         "--product",
         "storage",
     ];
+    let bar = |columns| "█".repeat(columns);
     let expected = format!(
         "\
 storage / gb-hour
 2026-11-20 10:00      0
 2026-11-20 11:00  1,500  {}
-2026-11-20 12:00    500  {}▎
+2026-11-20 12:00    500  {}
 2026-11-20 13:00      0
 
 storage / requests
@@ -139,12 +140,11 @@ storage / requests
 2026-11-20 12:00  0
 2026-11-20 13:00  0
 ",
-        "█".repeat(75),
-        "█".repeat(25),
-        "█".repeat(79),
+        bar(75),
+        bar(25),
+        bar(79),
     );
-    let chart = run(client(server.api, &arguments)).ok();
-    assert_eq!(chart.replace("█▎", "█").replace('▎', ""), expected.replace('▎', ""));
+    assert_eq!(run(client(server.api, &arguments)).ok(), expected);
     server.stop().await;
 }
 

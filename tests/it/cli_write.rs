@@ -202,6 +202,7 @@ async fn until_counted(process: &MeterdProcess, records: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "the server is a process with a clock of its own")]
 async fn a_killed_server_costs_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
