@@ -198,7 +198,6 @@ impl CatalogFile {
     }
 
     /// The entry that a path leads to, and what of the path is left.
-    #[expect(clippy::type_complexity, reason = "a pair of what and where, used right above")]
     fn entry_at<'a>(
         &'a self,
         field: &'a str,
@@ -253,3 +252,6 @@ fn one_line(error: &serde_saphyr::Error) -> String {
     let text = text.split(" at line ").next().unwrap_or_default();
     text.lines().next().unwrap_or_default().trim_end_matches([',', '.']).to_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,8 +112,7 @@ pub(super) fn describe(status: &Status) -> String {
         }
         Code::PermissionDenied => format!("not allowed: {message}"),
         Code::Unavailable => {
-            let cause =
-                status.source().map(|error| deepest(error)).filter(|cause| cause != message);
+            let cause = status.source().map(deepest).filter(|cause| cause != message);
             match cause {
                 Some(cause) => format!("the server is not available: {cause}"),
                 None => format!("the server is not available: {message}"),

@@ -39,7 +39,7 @@ pub(super) fn progress_bar(length: Option<u64>, template: &str) -> ProgressBar {
         ProgressDrawTarget::hidden()
     };
     let bar = ProgressBar::with_draw_target(length, target);
-    // A template that cannot be read falls back to the default look; a test reads them all.
+    // A template that cannot be read would only cost the looks.
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
     }

@@ -10,6 +10,11 @@
 )]
 
 mod architecture;
+mod cli_catalog;
+mod cli_config;
+mod cli_demo;
+mod cli_query;
+mod cli_write;
 mod damage;
 mod durability;
 mod edge;

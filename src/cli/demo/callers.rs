@@ -175,6 +175,9 @@ pub(super) async fn stream(
             let _ = outbox.send(request).await;
         }
     }
+    drop(outbox);
+    // The stream ends, rather than breaks.
+    answers.message().await.map_err(|error| call_failed(&error))?;
     Ok(tally)
 }
 

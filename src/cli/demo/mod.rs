@@ -5,6 +5,7 @@
 
 mod callers;
 mod progress;
+mod random;
 mod report;
 mod stage;
 mod tally;

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
-use uuid::Uuid;
 
+use super::random::Random;
 use crate::{
     api::pb::meterd::v1::{ProductUsageRecord, RejectionReason},
     cli::wire_time::to_wire,
@@ -122,7 +122,7 @@ impl Workload {
             })
             .collect();
         Self {
-            random: Random(seed),
+            random: Random::new(seed),
             period,
             hours,
             records_left: records,
@@ -248,34 +248,6 @@ impl Workload {
 
     fn hours_from_now(&self, hours: i64) -> Option<prost_types::Timestamp> {
         self.period.now.checked_add(SignedDuration::from_hours(hours)).ok().map(to_wire)
-    }
-}
-
-/// SplitMix64: enough for invented data, and the same every time.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        let at = usize::try_from(self.below(from.len() as u64)).unwrap_or_default();
-        *from.get(at).expect("picked from a list that is not empty, below its length")
-    }
-
-    fn uuid(&mut self) -> Uuid {
-        let bits = (u128::from(self.next()) << 64) | u128::from(self.next());
-        uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid()
     }
 }
 

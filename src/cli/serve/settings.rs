@@ -121,7 +121,7 @@ fn admin_token_of(
 }
 
 fn store_options(options: &ServeOptions) -> CommandResult<StoreOptions> {
-    let data_dir = options.data_dir.as_deref().unwrap_or(Path::new(DATA_DIR_DEFAULT));
+    let data_dir = options.data_dir.as_deref().unwrap_or_else(|| Path::new(DATA_DIR_DEFAULT));
     let mut store = StoreOptions::new(data_dir);
     if let Some(ByteSize(bytes)) = options.cache_size {
         store.cache_bytes = at_least("cache-size", bytes, CACHE_BYTES_MIN)?;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use indicatif::ProgressBar;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
@@ -27,6 +27,7 @@ use crate::{
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How to deliver.
 #[derive(Debug, Clone, Copy)]
@@ -138,6 +139,9 @@ impl<'a> Delivery<'a> {
         loop {
             let room = self.unanswered.len() < self.options.in_flight_max && !self.exhausted;
             if self.unanswered.is_empty() && self.exhausted {
+                drop(outbox);
+                // Lets the server see the stream end rather than break; everything is answered.
+                let _ = timeout(FAREWELL_TIMEOUT, answers.message()).await;
                 return Ok(());
             }
             tokio::select! {

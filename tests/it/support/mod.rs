@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod blocking_store;
+pub mod command;
 pub mod load;
 pub mod process;
 pub mod server;
