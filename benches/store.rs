@@ -3,7 +3,13 @@
 //!
 //! `cargo bench --bench store`; `METERD_BENCH_SECONDS` sets the length of each round (default 4).
 
-#![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::unwrap_used, missing_docs)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs
+)]
 
 use std::{
     path::Path,
@@ -138,7 +144,7 @@ fn key_per_record(directory: &Path, callers: usize, length: Duration) -> Outcome
         Condvar::new(),
     ));
     let committer = {
-        let (round, tree) = (Arc::clone(&round), tree.clone());
+        let round = Arc::clone(&round);
         std::thread::spawn(move || {
             loop {
                 let group = {
