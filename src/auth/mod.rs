@@ -13,7 +13,7 @@ use crate::domain::{
 };
 
 pub use permission::Permission;
-pub use token::AdminToken;
+pub use token::{AdminToken, AdminTokenError};
 
 /// An authenticated caller.
 #[derive(Debug, Clone)]

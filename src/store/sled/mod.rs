@@ -1,9 +1,9 @@
 //! The default store: log-structured, inside one sled tree.
 //!
 //! sled pays for every key it takes, so records are not keys. A commit group is packed into a few
-//! [log](self::log) chunks; an exact [uuid index](self::index) lives beside it in sorted runs, and
-//! [totals](self::rollup) in one row per series and day. The log is the truth: the other two can be
-//! recounted from it, which [`verify`] does.
+//! chunks (`log`); an exact uuid index lives beside it in sorted runs (`index`), and totals in one row
+//! per series and day (`rollup`). The log is the truth: the other two can be recounted from it, which
+//! [`verify()`] does.
 //!
 //! It is not a general key-value store, and one process owns it at a time.
 

@@ -67,11 +67,6 @@ pub fn commit(
     store.commit(&group, now).map(|mut decisions| decisions.remove(0))
 }
 
-/// Whether the decisions say the same, sequences aside.
-pub fn accepted(decisions: &[Decision]) -> Vec<bool> {
-    decisions.iter().map(|decision| *decision == Decision::Accepted).collect()
-}
-
 /// Every total of an organization, in order.
 pub fn all_totals(store: &dyn UsageStore, name: &str) -> Vec<(Series, QuarterHour, Total)> {
     let range = QuarterRange { start: QuarterHour(-4_000_000), end: QuarterHour(8_000_000) };
