@@ -1,5 +1,7 @@
 //! The vendor's three write methods over a real socket.
 
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 use meterd::api::pb::{
     meterd::v1::GetUsageRecordRequest,
@@ -11,10 +13,11 @@ use meterd::api::pb::{
         v1::metering as older,
     },
 };
+use meterd::store::sled::{SledStore, StoreOptions};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use crate::support::server::{TestServer, fresh_uuid, proto_time};
+use crate::support::server::{Setup, TestServer, fresh_uuid, proto_time};
 
 const NOON: &str = "2026-11-20T12:00:00Z";
 
@@ -259,7 +262,9 @@ async fn whole_request_violations_are_named_all_at_once() {
 
 #[tokio::test]
 async fn of_64_concurrent_calls_with_one_uuid_exactly_one_is_accepted() {
-    let server = TestServer::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(SledStore::open(StoreOptions::new(directory.path())).unwrap());
+    let server = TestServer::with(Setup { store, ..Setup::default() }).await;
     for _ in 0..100 {
         let request = write("storage", vec![record(&fresh_uuid(), "gb-hour", 1, NOON)]);
         let calls = (0..64).map(|_| {

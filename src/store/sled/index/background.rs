@@ -125,12 +125,15 @@ impl Index {
         let fresh = Memtable::new(self.hasher, self.memtable_keys_max);
         let memtable = Arc::new(std::mem::replace(&mut *live, fresh));
         let frozen = Arc::new(Frozen { memtable: Arc::clone(&memtable), layer: freeze_layer() });
-        // While `live` is locked, so that a reader who finds it empty finds the new snapshot.
-        let before = self.snapshot.load_full();
-        let mut after = IndexSnapshot::clone(&before);
-        after.generation += 1;
-        after.frozen.push(memtable);
-        self.snapshot.store(Arc::new(after));
+        // While `live` is locked, so that a reader who finds it empty finds the new snapshot. In one
+        // step: a run that is published at the same moment must not be lost from the snapshot, for
+        // its uuids would be accepted again.
+        self.snapshot.rcu(|snapshot| {
+            let mut changed = IndexSnapshot::clone(snapshot);
+            changed.generation += 1;
+            changed.frozen.push(Arc::clone(&memtable));
+            changed
+        });
         drop(live);
         self.flush_pacer.owe((frozen.memtable.len() * ENTRY_BYTES) as u64);
         hands.to_flush.push_back(frozen);
