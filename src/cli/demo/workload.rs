@@ -1,6 +1,6 @@
 //! What the demo's callers report: invented usage whose verdicts are known beforehand.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -75,8 +75,8 @@ const HOUR_WEIGHTS: [u64; 24] =
 /// Of a thousand records: duplicates (every third of them conflicting) and records with a fault.
 const DUPLICATES_PER_MILLE: u64 = 30;
 const FAULTS_PER_MILLE: u64 = 20;
-/// How many accepted records a caller remembers for repeating them.
-const REMEMBERED_MAX: usize = 512;
+/// How many accepted records of one target a caller remembers for repeating them.
+const REMEMBERED_MAX: usize = 4096;
 
 /// Times that usage may be of.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +99,8 @@ pub(super) struct Workload {
     /// Messages that must lie between a record and its repetition, so that the first is answered.
     distance: u64,
     messages: u64,
-    remembered: VecDeque<(u64, Target, Planned)>,
+    /// Accepted records of each target with their messages, oldest first.
+    remembered: BTreeMap<Target, VecDeque<(u64, Planned)>>,
 }
 
 impl Workload {
@@ -129,7 +130,7 @@ impl Workload {
             message_records_max,
             distance,
             messages: 0,
-            remembered: VecDeque::new(),
+            remembered: BTreeMap::new(),
         }
     }
 
@@ -168,9 +169,9 @@ impl Workload {
         let planned = self.valid(offer);
         // Some are enough, and those spread over what was sent.
         if self.random.below(8) == 0 {
-            self.remembered.push_back((self.messages, offer.0, planned.clone()));
-            if self.remembered.len() > REMEMBERED_MAX {
-                self.remembered.pop_front();
+            let of_target = self.remembered.entry(offer.0).or_default();
+            if of_target.len() < REMEMBERED_MAX {
+                of_target.push_back((self.messages, planned.clone()));
             }
         }
         planned
@@ -179,11 +180,9 @@ impl Workload {
     /// An earlier record once more, if one of the target was surely answered. Each is repeated once.
     fn repeat(&mut self, target: Target) -> Option<Planned> {
         let answered_before = self.messages.checked_sub(self.distance)?;
-        let at = self
-            .remembered
-            .iter()
-            .position(|(message, of, _)| *message <= answered_before && *of == target)?;
-        let (_, _, mut planned) = self.remembered.remove(at)?;
+        let of_target = self.remembered.get_mut(&target)?;
+        let (_, mut planned) =
+            of_target.pop_front_if(|(message, _)| *message <= answered_before)?;
         planned.verdict = Verdict::Identical;
         if self.random.below(3) == 0 {
             planned.record.quantity += 1;
@@ -253,28 +252,29 @@ impl Workload {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[test]
     fn a_workload_has_some_of_everything() {
         let now: Timestamp = "2026-11-21T12:34:56Z".parse().unwrap();
         let start: Timestamp = "2026-11-20T13:00:00Z".parse().unwrap();
-        let mut workload = Workload::new(7, Period { start, now }, 20_000, 100, 9);
-        let mut counts: BTreeMap<Verdict, usize> = BTreeMap::new();
-        while let Some(message) = workload.next() {
-            for planned in message.records {
-                *counts.entry(planned.verdict).or_default() += 1;
-                assert!((start..=now).contains(&planned.used));
+        for (records, message_records, distance) in [(20_000, 25, 1), (100_000, 1000, 9)] {
+            let period = Period { start, now };
+            let mut workload = Workload::new(7, period, records, message_records, distance);
+            let mut counts: BTreeMap<Verdict, u64> = BTreeMap::new();
+            while let Some(message) = workload.next() {
+                for planned in message.records {
+                    *counts.entry(planned.verdict).or_default() += 1;
+                    assert!((start..=now).contains(&planned.used));
+                }
             }
+            assert_eq!(counts.values().sum::<u64>(), records);
+            // Accepted, two kinds of duplicates, six reasons besides DUPLICATE.
+            assert_eq!(counts.len(), 9, "{counts:?}");
+            let share = |verdict| counts[&verdict] * 1000 / records;
+            assert!((940..=960).contains(&share(Verdict::Accepted)), "{counts:?}");
+            assert!((14..=24).contains(&share(Verdict::Identical)), "{counts:?}");
+            assert!((7..=13).contains(&share(Verdict::Conflicting)), "{counts:?}");
         }
-        assert_eq!(counts.values().sum::<usize>(), 20_000);
-        // Accepted, two kinds of duplicates, six reasons besides DUPLICATE.
-        assert_eq!(counts.len(), 9, "{counts:?}");
-        let share = |verdict| counts[&verdict] * 1000 / 20_000;
-        assert!((930..=970).contains(&share(Verdict::Accepted)), "{counts:?}");
-        assert!((10..=30).contains(&share(Verdict::Identical)), "{counts:?}");
-        assert!((5..=15).contains(&share(Verdict::Conflicting)), "{counts:?}");
     }
 }
