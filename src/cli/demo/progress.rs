@@ -29,7 +29,7 @@ struct Shared {
 impl Progress {
     pub(super) fn new(total: u64) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
-            progress_bar(Some(total), "{bar:40.cyan} {human_pos}/{human_len} records, {per_sec}")
+            progress_bar(Some(total), "{bar:40.cyan} {human_pos}/{human_len} records, {eta} left")
         });
         Self(Arc::new(Shared { bar, total, done: AtomicU64::new(0) }))
     }
