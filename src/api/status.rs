@@ -40,11 +40,11 @@ pub(super) fn from_service(error: ServiceError) -> Status {
             Some(retry_after),
         ),
         ServiceError::Unavailable(internal) => {
-            tracing::warn!(error = &*internal, "a call failed: writes are refused");
+            tracing::warn!(error = &*internal, "a call failed: the storage is not available");
             with_reason(
                 Code::Unavailable,
-                "the server cannot write now; records of this request may or may not be stored, send them again",
-                "WRITES_REFUSED",
+                "the server's storage is not available now; records of this request may or may not be stored, send them again",
+                "STORAGE_UNAVAILABLE",
                 None,
             )
         }

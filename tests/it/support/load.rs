@@ -9,6 +9,7 @@ use std::{
     time::SystemTime,
 };
 
+use futures_util::StreamExt as _;
 use meterd::api::pb::yandex::cloud::marketplace::metering::v1::{
     UsageRecord, WriteImageProductUsageRequest,
     image_product_usage_service_client::ImageProductUsageServiceClient,
@@ -85,17 +86,31 @@ pub async fn write_until_refused(
     None
 }
 
+/// Calls under way while everything is sent again.
+const RESENDERS: usize = 16;
+
+/// Sends everything again; what was accepted, and how many duplicates there were.
+async fn resend(
+    client: &ImageProductUsageServiceClient<Authed>,
+    uuids: &[Uuid],
+) -> (Vec<Uuid>, usize) {
+    let calls = uuids.chunks(25).map(|uuids| {
+        let mut client = client.clone();
+        async move { send(&mut client, uuids).await.unwrap() }
+    });
+    let answers: Vec<_> =
+        futures_util::stream::iter(calls).buffer_unordered(RESENDERS).collect().await;
+    let duplicates = answers.iter().map(|(_, duplicates)| duplicates.len()).sum();
+    (answers.into_iter().flat_map(|(accepted, _)| accepted).collect(), duplicates)
+}
+
 /// Sends everything again: what was acknowledged must be taken, and afterwards every record counts
 /// exactly once.
-pub async fn settle(mut client: ImageProductUsageServiceClient<Authed>, ledger: &mut Ledger) {
-    for uuids in ledger.sent.chunks(25) {
-        let (accepted, _) = send(&mut client, uuids).await.unwrap();
-        for uuid in accepted {
-            assert!(ledger.acknowledged.insert(uuid), "{uuid} was acknowledged and is gone");
-        }
+pub async fn settle(client: ImageProductUsageServiceClient<Authed>, ledger: &mut Ledger) {
+    let (accepted, _) = resend(&client, &ledger.sent).await;
+    for uuid in accepted {
+        assert!(ledger.acknowledged.insert(uuid), "{uuid} was acknowledged and is gone");
     }
-    for uuids in ledger.sent.chunks(25) {
-        let (accepted, duplicates) = send(&mut client, uuids).await.unwrap();
-        assert_eq!((accepted.len(), duplicates.len()), (0, uuids.len()));
-    }
+    let (accepted, duplicates) = resend(&client, &ledger.sent).await;
+    assert_eq!((accepted.len(), duplicates), (0, ledger.sent.len()));
 }

@@ -14,7 +14,7 @@ use meterd::api::pb::{
     yandex::cloud::marketplace::metering::v1::image_product_usage_service_client::ImageProductUsageServiceClient,
 };
 use parking_lot::Mutex;
-use tonic::{service::interceptor::InterceptedService, transport::Endpoint};
+use tonic::{Status, service::interceptor::InterceptedService, transport::Endpoint};
 
 use super::server::{Authed, Bearer, TOKEN};
 
@@ -104,10 +104,14 @@ impl MeterdProcess {
 
     /// Records that the totals of all time add up.
     pub async fn counted(&self) -> u64 {
+        self.try_counted().await.unwrap()
+    }
+
+    pub async fn try_counted(&self) -> Result<u64, Status> {
         let mut client = UsageReportServiceClient::new(self.authed());
         let query =
             QueryProductUsageRequest { interval: "2024-01-01/P3000D".into(), ..Default::default() };
-        client.query_product_usage(query).await.unwrap().into_inner().total_record_count
+        Ok(client.query_product_usage(query).await?.into_inner().total_record_count)
     }
 
     /// kill -9.
