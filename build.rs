@@ -1,6 +1,12 @@
-//! Compiles the protos with protox: no protoc, no network.
+//! Compiles the protos with protox and unpacks Swagger UI: no protoc, no network.
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{
+    env,
+    error::Error,
+    fs::{self, File},
+    io::{self, Cursor},
+    path::{Path, PathBuf},
+};
 
 /// Every file with a service, and the error model, which the REST side needs to write error bodies.
 /// What they import comes along.
@@ -15,6 +21,9 @@ const PROTOS: [&str; 8] = [
     "yandex/cloud/marketplace/v1/metering/image_product_usage_service.proto",
 ];
 
+/// The files of Swagger UI that a page needs.
+const SWAGGER_UI: [&str; 3] = ["favicon-32x32.png", "swagger-ui-bundle.js", "swagger-ui.css"];
+
 #[expect(clippy::disallowed_methods, reason = "Cargo speaks to build scripts through variables")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -28,5 +37,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         .extern_path(".google.rpc", "::tonic_types::pb")
         .disable_comments([".google"])
         .compile_fds(compiler.file_descriptor_set())?;
+    unpack_swagger_ui(&out)
+}
+
+/// Takes what `/docs` serves out of the archive that the crate carries.
+fn unpack_swagger_ui(out: &Path) -> Result<(), Box<dyn Error>> {
+    let archive = Cursor::new(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED);
+    let mut archive = zip::ZipArchive::new(archive)?;
+    for name in SWAGGER_UI {
+        let end = format!("/dist/{name}");
+        let at = (0..archive.len())
+            .find(|at| archive.name_for_index(*at).is_some_and(|path| path.is_ok_and(|path| path.ends_with(&end))))
+            .ok_or_else(|| format!("the archive of Swagger UI has no {name}"))?;
+        io::copy(&mut archive.by_index(at)?, &mut File::create(out.join(name))?)?;
+    }
     Ok(())
 }

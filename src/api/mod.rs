@@ -1,15 +1,19 @@
-//! The wire: gRPC handlers that convert, call a use case and convert back, and the layers around them.
-//! Knows nothing of how usage is stored.
+//! The wire: gRPC handlers that convert, call a use case and convert back, the layers around them, and the
+//! REST side, which calls them. Knows nothing of how usage is stored.
 
 // tonic's Status is 176 bytes and every handler returns it; boxing it would gain nothing at the edge.
 #![allow(clippy::result_large_err)]
 
 mod catalog;
 mod convert;
+mod documents;
+mod front;
 mod layers;
 pub mod metrics;
+mod origins;
 pub mod pb;
 mod product_usage;
+pub mod rest;
 mod router;
 mod status;
 mod usage_report;
@@ -17,4 +21,5 @@ mod usage_stream;
 
 pub(crate) use convert::time as wire_time;
 pub use layers::CallLimits;
-pub use router::{ApiServices, api_router, grpc_service_names};
+pub use origins::{CrossOrigin, OriginError};
+pub use router::{ApiServices, RouterError, api_router, grpc_service_names};

@@ -3,17 +3,18 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Router, extract::Request as HttpRequest, middleware, response::Response as HttpResponse,
-};
-use http::{StatusCode, header};
+use axum::Router;
+use prost_reflect::DescriptorPool;
 use tonic::{Code, Request, Status, codec::CompressionEncoding, service::RoutesBuilder};
 use tonic_health::server::HealthReporter;
 
 use super::{
     catalog::CatalogHandler,
-    layers::{self, CallLimits, Layers},
+    documents::Documents,
+    front::{self, Front},
+    layers::{CallLimits, Layers},
     metrics::Metrics,
+    origins::CrossOrigin,
     pb,
     pb::{
         meterd::v1::{
@@ -30,6 +31,7 @@ use super::{
         },
     },
     product_usage::ProductUsageHandler,
+    rest::{Rest, RestError, dialect::DIALECTS, openapi},
     usage_report::UsageReportHandler,
     usage_stream::UsageStreamHandler,
 };
@@ -79,15 +81,30 @@ macro_rules! configured {
     };
 }
 
+/// Why the services cannot be put together: a mistake in what was compiled in.
+#[derive(Debug, thiserror::Error)]
+pub enum RouterError {
+    /// For reflection.
+    #[error("the compiled-in descriptors cannot be read")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// For everything else.
+    #[error("the compiled-in descriptors cannot be read")]
+    Descriptors(#[from] prost_reflect::DescriptorError),
+    /// A rule or a dialect of the REST side.
+    #[error(transparent)]
+    Rest(#[from] RestError),
+}
+
 /// Puts the router together; the health service comes with its reporter.
 ///
 /// # Errors
-/// [`tonic_reflection::server::Error`] if the descriptors that were compiled in cannot be read.
+/// [`RouterError`] if what was compiled in does not fit together.
 pub fn api_router(
     services: ApiServices,
     authentication: Authentication,
     limits: &CallLimits,
-) -> Result<(Router, HealthReporter), tonic_reflection::server::Error> {
+    cors: &CrossOrigin,
+) -> Result<(Router, HealthReporter), RouterError> {
     let ApiServices { usage, reports, catalogs, metrics } = services;
     let product_usage =
         ProductUsageHandler { usage: Arc::clone(&usage), metrics: Arc::clone(&metrics) };
@@ -120,25 +137,18 @@ pub fn api_router(
         .add_service(reflection().build_v1()?)
         // Older tools ask for this one.
         .add_service(reflection().build_v1alpha()?);
-    let layers = Layers::new(authentication, metrics, limits);
-    let router = routes
-        .routes()
-        .into_axum_router()
-        .fallback(not_found)
-        .layer(middleware::from_fn_with_state(layers, layers::around));
-    Ok((router, health_reporter))
+    let handlers = routes.routes().into_axum_router().fallback(no_such_method);
+    let pool = DescriptorPool::decode(pb::DESCRIPTOR_SET)?;
+    let rest = Rest::build(&pool, DIALECTS, handlers.clone(), limits.message_bytes_max)?;
+    let documents = Documents::new(&openapi::document(&pool, DIALECTS)?);
+    let front = Front::new(Layers::new(authentication, metrics, limits), handlers, rest, documents);
+    let router = Router::new().fallback(front::dispatch).with_state(front);
+    Ok((cors.around(router), health_reporter))
 }
 
-/// Answers whatever is no method of ours, in the protocol of the request.
-async fn not_found(request: HttpRequest) -> HttpResponse {
-    let path = request.uri().path();
-    let content_type = request.headers().get(header::CONTENT_TYPE);
-    if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
-        return Status::new(Code::Unimplemented, format!("there is no method {path}")).into_http();
-    }
-    let status =
-        Status::new(Code::NotFound, format!("there is nothing at {path}; meterd speaks gRPC"));
-    layers::json_error(&status, StatusCode::NOT_FOUND)
+async fn no_such_method(request: axum::extract::Request) -> axum::response::Response {
+    let text = format!("there is no method {}", request.uri().path());
+    Status::new(Code::Unimplemented, text).into_http()
 }
 
 /// The caller, whom the layers have authenticated.

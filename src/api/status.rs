@@ -122,6 +122,56 @@ pub(super) fn deadline_exceeded() -> Status {
     )
 }
 
+/// REST: nothing is at that path.
+pub(super) fn no_such_path(path: &str) -> Status {
+    let text = format!("there is nothing at {path}; /docs shows what there is");
+    with_reason(Code::NotFound, text, "NO_SUCH_PATH", None)
+}
+
+/// REST: the path exists, for other verbs.
+pub(super) fn method_not_allowed() -> Status {
+    let text = "this path has no such method; the header Allow lists those it has";
+    with_reason(Code::Unimplemented, text, "METHOD_NOT_ALLOWED", None)
+}
+
+/// REST: a gRPC method was called with something else than gRPC.
+pub(super) fn grpc_only(content_type: &str) -> Status {
+    let text = format!(
+        "this is a gRPC method and takes application/grpc or application/grpc-web, not {content_type:?}; /docs shows the paths that take JSON"
+    );
+    with_reason(Code::InvalidArgument, text, "UNSUPPORTED_MEDIA_TYPE", None)
+}
+
+/// REST: the body is no JSON.
+pub(super) fn unsupported_media_type(given: &str) -> Status {
+    let text = format!("the body must be application/json in UTF-8, not {given:?}");
+    with_reason(Code::InvalidArgument, text, "UNSUPPORTED_MEDIA_TYPE", None)
+}
+
+/// REST: the body is compressed in a way that is not known.
+pub(super) fn unsupported_encoding(given: &str) -> Status {
+    let text = format!("the body may be compressed with gzip or zstd, not {given:?}");
+    with_reason(Code::InvalidArgument, text, "UNSUPPORTED_CONTENT_ENCODING", None)
+}
+
+/// REST: the body is over the limit.
+pub(super) fn body_too_large(bytes_max: usize) -> Status {
+    let text = format!("the body may have up to {bytes_max} bytes after decompression");
+    with_reason(Code::OutOfRange, text, "BODY_TOO_LARGE", None)
+}
+
+/// REST: the body ended before it was complete, or its compression is broken.
+pub(super) fn broken_body() -> Status {
+    let text = "the body could not be read to its end; nothing of it was taken";
+    with_reason(Code::InvalidArgument, text, "BROKEN_BODY", None)
+}
+
+/// REST: a method answered what cannot be written as JSON, which is our mistake.
+pub(super) fn unreadable_answer(method: &str, internal: &str) -> Status {
+    tracing::error!(method, error = internal, "an answer cannot be written as JSON");
+    with_reason(Code::Internal, "internal error", "INTERNAL", None)
+}
+
 fn with_reason(
     code: Code,
     message: impl Into<String>,

@@ -9,6 +9,7 @@ mod connection;
 mod demo;
 mod error;
 mod filters;
+mod openapi;
 mod output;
 mod query;
 mod records;
@@ -43,6 +44,7 @@ enum Command {
     Write(write::WriteCommand),
     Query(query::QueryCommand),
     Records(records::RecordsCommand),
+    Openapi(openapi::OpenapiCommand),
     Verify(verify::VerifyCommand),
 }
 
@@ -59,6 +61,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> CommandResult {
         Command::Write(command) => block_on(command.run()),
         Command::Query(command) => block_on(command.run()),
         Command::Records(command) => block_on(command.run()),
+        Command::Openapi(command) => command.run(),
         Command::Verify(command) => command.run(),
     }
 }

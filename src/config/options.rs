@@ -51,6 +51,11 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_DRAIN_TIMEOUT", value_name = "DURATION")]
     pub drain_timeout: Option<HumanDuration>,
 
+    /// Origins of web pages that may call, such as https://app.example.com, or * for all; separated by commas
+    /// [default: none]
+    #[arg(long, env = "METERD_CORS_ORIGIN", value_name = "ORIGINS", value_delimiter = ',')]
+    pub cors_origin: Option<Vec<String>>,
+
     /// How log lines look [default: human]
     #[arg(long, env = "METERD_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -113,6 +118,7 @@ impl ServeOptions {
             accept_past,
             clock_skew,
             drain_timeout,
+            cors_origin,
             log_format,
             log,
             cache_size,

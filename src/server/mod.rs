@@ -16,7 +16,10 @@ use self::{
     connections::serve_connections,
 };
 use crate::{
-    api::{ApiServices, CallLimits, api_router, grpc_service_names, metrics::Metrics},
+    api::{
+        ApiServices, CallLimits, CrossOrigin, RouterError, api_router, grpc_service_names,
+        metrics::Metrics,
+    },
     auth::Authentication,
     service::{
         ServiceError,
@@ -51,6 +54,8 @@ pub struct ServerConfig {
     pub window: AcceptanceWindow,
     /// How callers are recognised.
     pub authentication: Authentication,
+    /// Which web pages may call. Default: none.
+    pub cross_origin: CrossOrigin,
 }
 
 /// Why a server cannot be started.
@@ -65,9 +70,9 @@ pub enum ServerError {
         #[source]
         source: std::io::Error,
     },
-    /// The descriptors that were compiled in cannot be read.
-    #[error("the compiled-in descriptors cannot be read")]
-    Descriptors(#[from] tonic_reflection::server::Error),
+    /// The services do not fit together.
+    #[error(transparent)]
+    Router(#[from] RouterError),
     /// A use case cannot be set up.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -123,7 +128,12 @@ impl Server {
             catalogs: Arc::clone(&catalogs),
             metrics: Arc::clone(&metrics),
         };
-        let (router, health) = api_router(services, config.authentication.clone(), &config.calls)?;
+        let (router, health) = api_router(
+            services,
+            config.authentication.clone(),
+            &config.calls,
+            &config.cross_origin,
+        )?;
         Ok(Self {
             config,
             api,

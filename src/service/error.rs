@@ -15,6 +15,9 @@ use crate::{
 /// a text of the request that is not.
 const DESCRIPTION_CHARS_MAX: usize = 256;
 
+/// Most characters of a member's name: over REST, callers make them up.
+const FIELD_CHARS_MAX: usize = 128;
+
 /// One broken rule of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldViolation {
@@ -28,7 +31,7 @@ impl FieldViolation {
     /// A violation of one field.
     pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
         let description = shortened(description.into(), DESCRIPTION_CHARS_MAX);
-        Self { field: field.into(), description }
+        Self { field: shortened(field.into(), FIELD_CHARS_MAX), description }
     }
 }
 

@@ -3,7 +3,10 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
     task::{Context, Poll},
     time::Instant,
 };
@@ -44,20 +47,18 @@ impl CallGuard {
     /// Goes along with the answer to its end.
     pub(super) fn answer(mut self, response: Response, deadline: Option<Deadline>) -> Response {
         let (parts, body) = response.into_parts();
-        // A trailers-only answer has its code among the headers; one that is no gRPC has none at all.
+        let outcome = parts.extensions.get::<Outcome>().cloned();
+        // A trailers-only answer has its code among the headers.
         if let Some(code) = grpc_code(&parts.headers) {
             self.code = code;
-        } else if !parts
-            .headers
-            .get("content-type")
-            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
-        {
-            self.code = if parts.status.is_success() { Code::Ok } else { Code::Unimplemented };
         }
-        let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
+        let deadline = deadline
+            // Answers that are no gRPC end by their own means.
+            .filter(|_| outcome.is_none())
+            .map(|deadline| Box::pin(sleep_until(deadline)));
         Response::from_parts(
             parts,
-            Body::new(WatchedBody { inner: body, deadline, guard: Some(self) }),
+            Body::new(WatchedBody { inner: body, deadline, outcome, guard: Some(self) }),
         )
     }
 }
@@ -72,9 +73,29 @@ fn grpc_code(headers: &HeaderMap) -> Option<Code> {
     headers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
 }
 
+/// What became of a call whose answer is no gRPC, in the extensions of the answer. The answer's body may
+/// change it until its end.
+#[derive(Debug, Clone)]
+pub(in crate::api) struct Outcome(Arc<AtomicI32>);
+
+impl Outcome {
+    pub(in crate::api) fn new(code: Code) -> Self {
+        Self(Arc::new(AtomicI32::new(code.into())))
+    }
+
+    pub(in crate::api) fn set(&self, code: Code) {
+        self.0.store(code.into(), Ordering::Relaxed);
+    }
+
+    fn code(&self) -> Code {
+        Code::from_i32(self.0.load(Ordering::Relaxed))
+    }
+}
+
 struct WatchedBody {
     inner: Body,
     deadline: Option<Pin<Box<Sleep>>>,
+    outcome: Option<Outcome>,
     // Taken at the end of the body.
     guard: Option<CallGuard>,
 }
@@ -86,6 +107,14 @@ impl WatchedBody {
         {
             guard.code = code;
         }
+    }
+}
+
+impl Drop for WatchedBody {
+    // Bodies of known length are not polled to their end.
+    fn drop(&mut self) {
+        let code = self.outcome.as_ref().map(Outcome::code);
+        self.end(code);
     }
 }
 
@@ -108,7 +137,8 @@ impl http_body::Body for WatchedBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(other) => {
-                self.end(None);
+                let code = self.outcome.as_ref().map(Outcome::code);
+                self.end(code);
                 Poll::Ready(other)
             }
             Poll::Pending => {

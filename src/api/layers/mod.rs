@@ -10,17 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{
-    body::Body,
-    extract::{Request, State},
-    middleware::Next,
-    response::Response,
-};
-use http::{HeaderMap, StatusCode, header};
-use tokio::sync::Semaphore;
-use tonic::{Code, Status};
+use axum::{extract::Request, response::Response};
+use http::{HeaderValue, header};
+use tokio::{sync::Semaphore, time::Instant as Moment};
+use tonic::Status;
 use tracing::Instrument as _;
 
+pub(super) use self::{answer::Outcome, request_id::HEADER as REQUEST_ID};
 use self::answer::CallGuard;
 use super::{metrics::Metrics, status};
 use crate::auth::{
@@ -32,6 +28,8 @@ use crate::auth::{
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Stands for all paths that are no method, in metrics and logs.
 const UNKNOWN_METHOD: &str = "unknown";
+/// Stands for all documents.
+const DOCUMENT: &str = "document";
 
 /// Limits of single calls. Those of connections are the server's.
 #[derive(Debug, Clone, Copy)]
@@ -78,124 +76,99 @@ impl Layers {
     }
 }
 
-/// Takes one call through all layers.
-pub(super) async fn around(
-    State(layers): State<Layers>,
+/// A call before anything is known of its caller.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call {
+    /// Its name in metrics and logs.
+    name: &'static str,
+    access: Access,
+    /// Whether it takes a place among the calls in flight.
+    counts: bool,
+}
+
+impl Call {
+    /// A call of the method with this gRPC path.
+    pub(super) fn of_method(path: &str) -> Self {
+        match rpc_permissions::find(path) {
+            // Health checks must get through when everything else is full.
+            Some((name, access)) => Self { name, access: *access, counts: *access != Access::Open },
+            None => Self::unknown(),
+        }
+    }
+
+    /// A request for something that does not exist.
+    pub(super) const fn unknown() -> Self {
+        Self { name: UNKNOWN_METHOD, access: Access::Open, counts: true }
+    }
+
+    /// A request for a document that anybody may read.
+    pub(super) const fn document() -> Self {
+        Self { name: DOCUMENT, access: Access::Open, counts: true }
+    }
+}
+
+/// When the call must be over, in the extensions of its request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline(pub(super) Moment);
+
+/// Takes one call through all layers. `refuse` answers in the protocol of the request; so does `run`,
+/// which gets the request with its principal and deadline.
+pub(super) async fn around<F: Future<Output = Response>>(
+    layers: &Layers,
+    call: Call,
     mut request: Request,
-    next: Next,
+    refuse: impl FnOnce(Status, &HeaderValue) -> Response,
+    run: impl FnOnce(Request) -> F,
 ) -> Response {
     let request_id = request_id::take(request.headers_mut());
-    let row = rpc_permissions::find(request.uri().path());
-    let method = row.map_or(UNKNOWN_METHOD, |(path, _)| path);
-    let span =
-        tracing::info_span!("call", method, request_id = request_id.to_str().unwrap_or_default());
-    let guard = CallGuard::begin(Arc::clone(&layers.metrics), method, Instant::now());
-    let access = row.map(|(_, access)| *access);
-    let mut response = admit(layers, access, request, next, guard).instrument(span).await;
+    let span = tracing::info_span!(
+        "call",
+        method = call.name,
+        request_id = request_id.to_str().unwrap_or_default()
+    );
+    let mut guard = CallGuard::begin(Arc::clone(&layers.metrics), call.name, Instant::now());
+    let mut response = async {
+        let deadline = match admit(layers, call, &mut request, &mut guard) {
+            Ok(deadline) => deadline,
+            Err(status) => return guard.answer(refuse(status, &request_id), None),
+        };
+        let Some(deadline) = deadline else { return guard.answer(run(request).await, None) };
+        request.extensions_mut().insert(Deadline(deadline));
+        match tokio::time::timeout_at(deadline, run(request)).await {
+            Ok(response) => guard.answer(response, Some(deadline)),
+            Err(_) => guard.answer(refuse(status::deadline_exceeded(), &request_id), None),
+        }
+    }
+    .instrument(span)
+    .await;
     response.headers_mut().insert(request_id::HEADER, request_id);
     response
 }
 
-async fn admit(
-    layers: Layers,
-    access: Option<Access>,
-    mut request: Request,
-    next: Next,
-    mut guard: CallGuard,
-) -> Response {
-    let is_grpc = is_grpc(request.headers());
-    if access.is_some_and(|access| access != Access::Open) || access.is_none() {
+/// Lets a call in; when it must be over, if its caller says so.
+fn admit(
+    layers: &Layers,
+    call: Call,
+    request: &mut Request,
+    guard: &mut CallGuard,
+) -> Result<Option<Moment>, Status> {
+    if call.counts {
         match Arc::clone(&layers.in_flight).try_acquire_owned() {
             Ok(permit) => guard.hold(permit),
-            Err(_) => {
-                return refuse(
-                    status::too_many_calls(layers.calls_max, RETRY_AFTER),
-                    is_grpc,
-                    guard,
-                );
-            }
+            Err(_) => return Err(status::too_many_calls(layers.calls_max, RETRY_AFTER)),
         }
     }
-    if let Some(Access::AnyOf(permissions)) = access {
+    if let Access::AnyOf(permissions) = call.access {
         let authorization =
-            request.headers().get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
-        let principal = match layers.authentication.authenticate(authorization) {
-            Ok(principal) if principal.has_any(permissions) => principal.clone(),
-            Ok(_) => {
-                return refuse(
-                    status::from_auth(AuthError::Forbidden(permissions)),
-                    is_grpc,
-                    guard,
-                );
-            }
-            Err(error) => return refuse(status::from_auth(error), is_grpc, guard),
-        };
+            request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        let principal =
+            layers.authentication.authenticate(authorization).map_err(status::from_auth)?;
+        if !principal.has_any(permissions) {
+            return Err(status::from_auth(AuthError::Forbidden(permissions)));
+        }
+        let principal = principal.clone();
         request.extensions_mut().insert(principal);
     }
-    let deadline = match deadline::of(request.headers()) {
-        Ok(deadline) => deadline,
-        Err(violation) => {
-            return refuse(status::invalid_argument("", vec![violation]), is_grpc, guard);
-        }
-    };
-    let response = match deadline {
-        None => next.run(request).await,
-        Some(deadline) => match tokio::time::timeout_at(deadline, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => return refuse(status::deadline_exceeded(), is_grpc, guard),
-        },
-    };
-    guard.answer(response, deadline)
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
-}
-
-/// Answers without a handler, in the protocol of the request.
-fn refuse(status: Status, is_grpc: bool, guard: CallGuard) -> Response {
-    let response = if is_grpc {
-        status.into_http::<Body>()
-    } else {
-        json_error(&status, http_status(status.code()))
-    };
-    guard.answer(response, None)
-}
-
-/// A `google.rpc.Status` as JSON.
-pub(super) fn json_error(status: &Status, http_status: StatusCode) -> Response {
-    let body = serde_json::json!({
-        "code": i32::from(status.code()),
-        "message": status.message(),
-        "details": [],
-    });
-    let mut response = Response::new(Body::from(body.to_string()));
-    *response.status_mut() = http_status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-    response
-}
-
-/// The usual mapping of gRPC codes to HTTP, for refusals of calls that are not gRPC.
-fn http_status(code: Code) -> StatusCode {
-    match code {
-        Code::Ok => StatusCode::OK,
-        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => {
-            StatusCode::BAD_REQUEST
-        }
-        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::PermissionDenied => StatusCode::FORBIDDEN,
-        Code::NotFound => StatusCode::NOT_FOUND,
-        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
-        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
-        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-        Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
-    }
+    deadline::of(request.headers())
+        .map_err(|violation| status::invalid_argument("", vec![violation]))
 }

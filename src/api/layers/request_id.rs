@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
-pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+pub(in crate::api) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const CHARS_MAX: usize = 128;
 
 /// The request's id; afterwards the request carries it, too.

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use jiff::SignedDuration;
 
 use crate::{
-    api::CallLimits,
+    api::{CallLimits, CrossOrigin},
     auth::{AdminToken, Authentication, DEV_ORGANIZATION, OPERATOR_ORGANIZATION},
     cli::{CommandError, CommandResult},
     config::{ByteSize, HumanDuration, ServeOptions},
@@ -83,6 +83,8 @@ impl Settings {
             window: window(&options)?,
             authentication: Authentication::new(token, dev)
                 .context("cannot set up authentication")?,
+            cross_origin: CrossOrigin::parse(&options.cors_origin.clone().unwrap_or_default())
+                .map_err(|error| CommandError::usage(format!("cors-origin: {error}")))?,
         };
         Ok(Self {
             server,

@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use meterd::{
     api::{
-        CallLimits,
+        CallLimits, CrossOrigin,
         pb::{
             meterd::v1::{
                 catalog_service_client::CatalogServiceClient,
@@ -80,6 +80,7 @@ pub struct Setup {
     pub connections: ConnectionLimits,
     pub committer: CommitterLimits,
     pub drain_timeout: Duration,
+    pub cross_origin: CrossOrigin,
 }
 
 impl Default for Setup {
@@ -90,6 +91,7 @@ impl Default for Setup {
             connections: ConnectionLimits::with_all_descriptors(),
             committer: CommitterLimits::default(),
             drain_timeout: Duration::from_secs(10),
+            cross_origin: CrossOrigin::Nobody,
         }
     }
 }
@@ -112,6 +114,7 @@ impl TestServer {
             window: AcceptanceWindow::default(),
             authentication: Authentication::new(Some(AdminToken::new(TOKEN).unwrap()), false)
                 .unwrap(),
+            cross_origin: setup.cross_origin,
         };
         let server =
             Server::bind(config, Arc::clone(&setup.store), Arc::<ManualClock>::clone(&clock))

@@ -1,0 +1,142 @@
+//! Where every request comes in: gRPC, gRPC-Web, REST and documents, told apart and taken through the same
+//! layers.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+};
+use http::{HeaderValue, header};
+use tonic_web::GrpcWebLayer;
+use tower::{Layer as _, ServiceExt as _, service_fn};
+use tower_http::{
+    CompressionLevel, compression::Compression, decompression::RequestDecompression,
+};
+
+use super::{
+    documents::Documents,
+    layers::{self, Call, Layers},
+    rest::{Failure, Matched, Rest, dialect::Dialect},
+};
+use crate::auth::rpc_permissions;
+
+/// What requests are led to.
+#[derive(Clone)]
+pub(super) struct Front {
+    layers: Layers,
+    handlers: Router,
+    rest: Arc<Rest>,
+    documents: Arc<Documents>,
+}
+
+impl Front {
+    pub(super) fn new(
+        layers: Layers,
+        handlers: Router,
+        rest: Rest,
+        documents: Documents,
+    ) -> Self {
+        Self { layers, handlers, rest: Arc::new(rest), documents: Arc::new(documents) }
+    }
+
+    async fn grpc(&self, request: Request) -> Response {
+        let call = Call::of_method(request.uri().path());
+        let refuse = |status: tonic::Status, _: &HeaderValue| status.into_http();
+        layers::around(&self.layers, call, request, refuse, |request| async {
+            infallible(self.handlers.clone().oneshot(request).await)
+        })
+        .await
+    }
+
+    async fn grpc_web(&self, request: Request) -> Response {
+        let grpc = service_fn(|request: http::Request<tonic::body::Body>| async {
+            Ok::<_, Infallible>(self.grpc(request.map(Body::new)).await)
+        });
+        infallible(GrpcWebLayer::new().layer(grpc).oneshot(request).await).map(Body::new)
+    }
+
+    async fn rest(&self, request: Request) -> Response {
+        let path = request.uri().path();
+        let failure = match self.rest.route(request.method(), path) {
+            Ok(matched) => return self.method(matched, request).await,
+            Err(Some(failure)) => failure,
+            Err(None) if self.documents.has(path) => return self.document(request).await,
+            Err(None) if rpc_permissions::find(path).is_some() => {
+                let given = request.headers().get(header::CONTENT_TYPE);
+                let given = given.and_then(|value| value.to_str().ok()).unwrap_or_default();
+                Failure::grpc_only(given)
+            }
+            Err(None) => Failure::not_found(path),
+        };
+        let refuse = |status, id: &HeaderValue| self.rest.refuse(status, &Dialect::OURS, Some(id));
+        layers::around(&self.layers, Call::unknown(), request, refuse, |request| async move {
+            let id = request.headers().get(layers::REQUEST_ID);
+            self.rest.refuse(failure, &Dialect::OURS, id)
+        })
+        .await
+    }
+
+    async fn method(&self, matched: Matched, request: Request) -> Response {
+        let call = Call::of_method(matched.grpc_path());
+        let dialect = matched.dialect();
+        let refuse = |status, id: &HeaderValue| self.rest.refuse(status, &dialect, Some(id));
+        layers::around(&self.layers, call, request, refuse, |request| {
+            Arc::clone(&self.rest).serve(matched, request)
+        })
+        .await
+    }
+
+    async fn document(&self, request: Request) -> Response {
+        let refuse = |status, id: &HeaderValue| self.rest.refuse(status, &Dialect::OURS, Some(id));
+        layers::around(&self.layers, Call::document(), request, refuse, |request| async move {
+            let answer = self.documents.answer(request.method(), request.uri().path());
+            answer.unwrap_or_else(|failure| {
+                let id = request.headers().get(layers::REQUEST_ID);
+                self.rest.refuse(failure, &Dialect::OURS, id)
+            })
+        })
+        .await
+    }
+}
+
+/// Takes a request to where it belongs.
+pub(super) async fn dispatch(State(front): State<Front>, request: Request) -> Response {
+    let content_type =
+        request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    if content_type.starts_with(b"application/grpc-web") {
+        front.grpc_web(request).await
+    } else if content_type.starts_with(b"application/grpc") {
+        front.grpc(request).await
+    } else {
+        compressed(&front, request).await
+    }
+}
+
+/// Compression of bodies is HTTP's affair here; gRPC has its own. Requests without any are spared the way
+/// through the machinery.
+async fn compressed(front: &Front, request: Request) -> Response {
+    let compresses = request.headers().contains_key(header::ACCEPT_ENCODING);
+    let is_compressed = request
+        .headers()
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|encoding| encoding == "gzip" || encoding == "zstd");
+    if !is_compressed && !compresses {
+        return front.rest(request).await;
+    }
+    let rest = service_fn(|request: http::Request<_>| async {
+        Ok::<_, Infallible>(front.rest(request.map(Body::new)).await)
+    });
+    let service =
+        Compression::new(RequestDecompression::new(rest)).quality(CompressionLevel::Fastest);
+    infallible(service.oneshot(request).await).map(Body::new)
+}
+
+fn infallible<T>(result: Result<T, Infallible>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(never) => match never {},
+    }
+}
