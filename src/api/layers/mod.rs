@@ -133,6 +133,10 @@ pub(super) async fn around<F: Future<Output = Response>>(
             Err(status) => return guard.answer(refuse(status, &request_id), None),
         };
         let Some(deadline) = deadline else { return guard.answer(run(request).await, None) };
+        // Nobody waits for the answer any more.
+        if deadline <= Moment::now() {
+            return guard.answer(refuse(status::deadline_exceeded(), &request_id), None);
+        }
         request.extensions_mut().insert(Deadline(deadline));
         match tokio::time::timeout_at(deadline, run(request)).await {
             Ok(response) => guard.answer(response, Some(deadline)),

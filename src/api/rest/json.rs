@@ -11,16 +11,27 @@ use prost_reflect::{
 };
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::{
-    dialect::UnknownMembers,
-    rule::is_well_known,
-};
+use super::{dialect::UnknownMembers, rule::is_well_known};
 use crate::service::FieldViolation;
 
 /// Below this, a double holds every whole number.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 /// Stands for the whole body where no member is at fault.
 const BODY: &str = "body";
+
+/// Why a text is not the message that is wanted.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub(super) violation: FieldViolation,
+    /// It is no JSON at all: it may have been cut, or be two requests in one.
+    pub(super) is_broken: bool,
+}
+
+impl Unreadable {
+    fn new(field: &str, error: &serde_json::Error) -> Self {
+        Self { violation: violation(field, &error.to_string()), is_broken: !error.is_data() }
+    }
+}
 
 /// Reads a message.
 ///
@@ -30,7 +41,7 @@ pub(super) fn message(
     text: &[u8],
     descriptor: &MessageDescriptor,
     unknown: UnknownMembers,
-) -> Result<DynamicMessage, FieldViolation> {
+) -> Result<DynamicMessage, Unreadable> {
     let expected = if is_well_known(descriptor) {
         Expected::Anything
     } else {
@@ -54,7 +65,7 @@ pub(super) fn field(
     text: &[u8],
     field: &FieldDescriptor,
     unknown: UnknownMembers,
-) -> Result<Option<Value>, FieldViolation> {
+) -> Result<Option<Value>, Unreadable> {
     if let Kind::Message(inner) = field.kind()
         && !field.is_list()
         && !field.is_map()
@@ -63,8 +74,11 @@ pub(super) fn field(
     }
     check(text, Expected::of(field))?;
     let value: serde_json::Value =
-        serde_json::from_slice(text).map_err(|error| violation(BODY, &error.to_string()))?;
-    field_value(field, value, unknown).map_err(|problem| violation(field.name(), &problem))
+        serde_json::from_slice(text).map_err(|error| Unreadable::new(BODY, &error))?;
+    field_value(field, value, unknown).map_err(|problem| Unreadable {
+        violation: violation(field.name(), &problem),
+        is_broken: false,
+    })
 }
 
 /// The value of one field from its JSON; `None` for null.
@@ -93,7 +107,7 @@ fn violation(field: &str, problem: &str) -> FieldViolation {
 }
 
 /// Reads once more what failed, keeping track of where: that costs too much to do it always.
-fn located(text: &[u8], descriptor: &MessageDescriptor, unknown: UnknownMembers) -> FieldViolation {
+fn located(text: &[u8], descriptor: &MessageDescriptor, unknown: UnknownMembers) -> Unreadable {
     let mut track = serde_path_to_error::Track::new();
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let result = DynamicMessage::deserialize_with_options(
@@ -104,8 +118,9 @@ fn located(text: &[u8], descriptor: &MessageDescriptor, unknown: UnknownMembers)
     let path = track.path();
     let field = if path.iter().next().is_none() { BODY.to_owned() } else { path.to_string() };
     match result {
-        Err(error) => violation(&field, &error.to_string()),
-        Ok(_) => violation(BODY, "it cannot be read"),
+        Err(error) => Unreadable::new(&field, &error),
+        // It failed a moment ago.
+        Ok(_) => Unreadable { violation: violation(BODY, "it cannot be read"), is_broken: false },
     }
 }
 
@@ -142,12 +157,12 @@ impl Expected {
 }
 
 /// The syntax, and what the module's comment says.
-fn check(text: &[u8], expected: Expected) -> Result<(), FieldViolation> {
+fn check(text: &[u8], expected: Expected) -> Result<(), Unreadable> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     expected
         .deserialize(&mut deserializer)
         .and_then(|()| deserializer.end())
-        .map_err(|error| violation(BODY, &error.to_string()))
+        .map_err(|error| Unreadable::new(BODY, &error))
 }
 
 impl<'de> DeserializeSeed<'de> for Expected {

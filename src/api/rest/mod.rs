@@ -254,8 +254,9 @@ fn is_blank(body: &[u8]) -> bool {
     body.iter().all(u8::is_ascii_whitespace)
 }
 
-/// A body that cannot be read may have been cut, or be two requests in one: nothing that follows it on the
-/// connection is to be trusted.
-fn malformed(violation: FieldViolation) -> Failure {
-    Failure::from(status::invalid_argument("", vec![violation])).close()
+/// After a body that was cut, or is two requests in one, nothing that follows on the connection is to be
+/// trusted.
+fn malformed(unreadable: json::Unreadable) -> Failure {
+    let failure = Failure::from(status::invalid_argument("", vec![unreadable.violation]));
+    if unreadable.is_broken { failure.close() } else { failure }
 }

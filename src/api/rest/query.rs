@@ -152,7 +152,8 @@ fn parse(field: &FieldDescriptor, text: &str) -> Result<Value, String> {
         _ => string(),
     };
     let value = if field.is_list() { serde_json::Value::Array(vec![value]) } else { value };
-    let parsed = json::field_value(field, value, UnknownMembers::Refuse)?;
+    let parsed = json::field_value(field, value, UnknownMembers::Refuse)
+        .map_err(|problem| format!("cannot be read as {:?}: {problem}", field.kind()))?;
     let value = match parsed {
         Some(Value::List(mut list)) => list.pop(),
         other => other,

@@ -2,6 +2,7 @@
 
 pub mod blocking_store;
 pub mod command;
+pub mod http;
 pub mod load;
 pub mod process;
 pub mod server;

@@ -59,16 +59,15 @@ impl Comments {
 /// stay lines.
 fn unwrapped(comment: &str) -> String {
     let mut text = String::new();
-    for line in comment.trim_end().lines() {
+    let mut goes_on = false;
+    for line in comment.trim().lines() {
         let line = line.strip_prefix(' ').unwrap_or(line).trim_end();
         let stands_alone = line.is_empty() || line.starts_with([' ', '-', '*', '|', '#']);
         if !text.is_empty() {
-            text.push(if stands_alone || text.ends_with('\n') { '\n' } else { ' ' });
+            text.push(if goes_on && !stands_alone { ' ' } else { '\n' });
         }
         text.push_str(line);
-        if line.is_empty() {
-            text.push('\n');
-        }
+        goes_on = !line.is_empty();
     }
     text
 }
