@@ -47,7 +47,11 @@ fn unpack_swagger_ui(out: &Path) -> Result<(), Box<dyn Error>> {
     for name in SWAGGER_UI {
         let end = format!("/dist/{name}");
         let at = (0..archive.len())
-            .find(|at| archive.name_for_index(*at).is_some_and(|path| path.is_ok_and(|path| path.ends_with(&end))))
+            .find(|at| {
+                archive
+                    .name_for_index(*at)
+                    .is_some_and(|path| path.is_ok_and(|path| path.ends_with(&end)))
+            })
             .ok_or_else(|| format!("the archive of Swagger UI has no {name}"))?;
         io::copy(&mut archive.by_index(at)?, &mut File::create(out.join(name))?)?;
     }

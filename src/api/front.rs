@@ -12,9 +12,7 @@ use axum::{
 use http::{HeaderValue, header};
 use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use tower_http::{
-    CompressionLevel, compression::Compression, decompression::RequestDecompression,
-};
+use tower_http::{CompressionLevel, compression::Compression, decompression::RequestDecompression};
 
 use super::{
     documents::Documents,
@@ -33,12 +31,7 @@ pub(super) struct Front {
 }
 
 impl Front {
-    pub(super) fn new(
-        layers: Layers,
-        handlers: Router,
-        rest: Rest,
-        documents: Documents,
-    ) -> Self {
+    pub(super) fn new(layers: Layers, handlers: Router, rest: Rest, documents: Documents) -> Self {
         Self { layers, handlers, rest: Arc::new(rest), documents: Arc::new(documents) }
     }
 

@@ -45,7 +45,9 @@ pub enum CrossOrigin {
 
 /// Why a text is no origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no origin: write a scheme, a host and, if it is not the usual one, a port, such as https://app.example.com; or * alone")]
+#[error(
+    "{0:?} is no origin: write a scheme, a host and, if it is not the usual one, a port, such as https://app.example.com; or * alone"
+)]
 pub struct OriginError(String);
 
 impl CrossOrigin {
@@ -92,7 +94,10 @@ impl CrossOrigin {
 fn origin(text: &str) -> Option<HeaderValue> {
     let (scheme, authority) = text.split_once("://")?;
     let plain = |text: &str| {
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || b"-._:[]0123456789".contains(&byte))
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || b"-._:[]0123456789".contains(&byte))
     };
     if !matches!(scheme, "http" | "https") || !plain(authority) {
         return None;
@@ -115,7 +120,9 @@ mod tests {
             parse(&["https://app.example.com", "http://[::1]:3000"]),
             Ok(CrossOrigin::Origins(origins)) if origins.len() == 2
         ));
-        for text in ["", "example.com", "https://", "https://example.com/", "ftp://x", "https://A.com"] {
+        for text in
+            ["", "example.com", "https://", "https://example.com/", "ftp://x", "https://A.com"]
+        {
             assert_eq!(parse(&[text]), Err(OriginError(text.into())), "{text}");
         }
         assert!(parse(&["*", "https://example.com"]).is_err(), "all is all");

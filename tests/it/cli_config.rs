@@ -110,3 +110,15 @@ fn the_readme_lists_every_option() {
     }
     assert!(seen > 15, "{help}");
 }
+
+#[test]
+fn origins_of_pages_are_checked_wherever_they_come_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let listed = "dev = true\ncors-origin = [\"https://app.example.com\", \"app.example.org\"]\n";
+    let config = file(directory.path(), "cors.toml", listed);
+    run(meterd(&["serve", "--config", &config])).fails(2, &["cors-origin", "\"app.example.org\""]);
+
+    let mut variable = meterd(&["serve", "--dev"]);
+    variable.env("METERD_CORS_ORIGIN", "https://a.example.com,https://b.example.com/path");
+    run(variable).fails(2, &["cors-origin", "\"https://b.example.com/path\""]);
+}

@@ -22,6 +22,7 @@ mod edge;
 mod foreign_clients;
 mod format;
 mod full_disk;
+mod grpc_web;
 mod hostile_input;
 mod kill;
 mod reports_api;

@@ -47,7 +47,8 @@ async fn the_vendors_samples_write() {
         );
         assert_eq!(answer.headers["meterd-duplicate-conflicts"], first);
         // Exactly what was sent is there.
-        let answer = call(Method::GET, &format!("/v1/usageRecords/{second}")).send(server.api).await;
+        let answer =
+            call(Method::GET, &format!("/v1/usageRecords/{second}")).send(server.api).await;
         let stored = &answer.json()["record"];
         assert_eq!(stored["quantity"], "9223372036854775807");
         assert_eq!(stored["usageTime"], "2026-11-20T12:00:00.123456789Z");
@@ -56,7 +57,10 @@ async fn the_vendors_samples_write() {
         .json(json!({"productId": "storage", "usageRecords": [{}]}))
         .send(server.api)
         .await;
-    assert_eq!(answer.json(), json!({"accepted": [], "rejected": [{"uuid": "", "reason": "INVALID_ID"}]}));
+    assert_eq!(
+        answer.json(),
+        json!({"accepted": [], "rejected": [{"uuid": "", "reason": "INVALID_ID"}]})
+    );
     server.stop().await;
 }
 
@@ -85,7 +89,10 @@ async fn credentials_are_looked_at_before_the_body() {
             .json(body)
             .send(server.api)
             .await;
-        assert_eq!((answer.status, answer.reason().as_str()), (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"));
+        assert_eq!(
+            (answer.status, answer.reason().as_str()),
+            (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED")
+        );
     }
     server.stop().await;
 }
@@ -94,9 +101,21 @@ async fn credentials_are_looked_at_before_the_body() {
 async fn paths_verbs_types_and_sizes() {
     let server = TestServer::start().await;
     let at = async |method: Method, target: &str| call(method, target).send(server.api).await;
-    for target in ["/", "/v1", "/v1/usageRecord", "/v1/usageRecords/a/b", "/v1/productUsage", "/v1/productUsage:other", "/V1/usageRecords"] {
+    for target in [
+        "/",
+        "/v1",
+        "/v1/usageRecord",
+        "/v1/usageRecords/a/b",
+        "/v1/productUsage",
+        "/v1/productUsage:other",
+        "/V1/usageRecords",
+    ] {
         let answer = at(Method::GET, target).await;
-        assert_eq!((answer.status, &answer.json()["code"]), (StatusCode::NOT_FOUND, &json!(5)), "{target}");
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (StatusCode::NOT_FOUND, &json!(5)),
+            "{target}"
+        );
         assert_eq!(answer.reason(), "NO_SUCH_PATH");
     }
     for (method, target, allow) in [
@@ -108,7 +127,10 @@ async fn paths_verbs_types_and_sizes() {
     ] {
         let answer = at(method, target).await;
         assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{target}");
-        assert_eq!((answer.headers["allow"].to_str().unwrap(), &answer.json()["code"]), (allow, &json!(12)));
+        assert_eq!(
+            (answer.headers["allow"].to_str().unwrap(), &answer.json()["code"]),
+            (allow, &json!(12))
+        );
     }
     let answer = call(Method::POST, WRITE)
         .header("content-type", "application/x-www-form-urlencoded")
@@ -117,12 +139,22 @@ async fn paths_verbs_types_and_sizes() {
         .await;
     assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     let answer = call(Method::POST, WRITE).body("{}").send(server.api).await;
-    assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "a body that does not say what it is");
-    let answer = call(Method::POST, "/meterd.v1.CatalogService/ListProducts").json("{}").send(server.api).await;
+    assert_eq!(
+        answer.status,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "a body that does not say what it is"
+    );
+    let answer = call(Method::POST, "/meterd.v1.CatalogService/ListProducts")
+        .json("{}")
+        .send(server.api)
+        .await;
     assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     assert!(answer.json()["message"].as_str().unwrap().contains("gRPC method"));
     let answer = call(Method::POST, WRITE).json(" ".repeat(5 << 20)).send(server.api).await;
-    assert_eq!((answer.status, answer.reason().as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE"));
+    assert_eq!(
+        (answer.status, answer.reason().as_str()),
+        (StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE")
+    );
     assert_eq!(answer.headers["connection"], "close");
     assert_eq!(at(Method::HEAD, "/v1/catalog/products").await.status, StatusCode::OK);
     server.stop().await;
@@ -137,18 +169,23 @@ async fn parameters_and_members_in_every_spelling() {
         .json(json!({"productId": "storage", "usageRecords": records}))
         .send(server.api)
         .await;
-    for query in ["pageSize=2&productIds=storage&productIds=saas", "page_size=2&product_ids=storage&"] {
+    for query in
+        ["pageSize=2&productIds=storage&productIds=saas", "page_size=2&product_ids=storage&"]
+    {
         let answer = call(Method::GET, &format!("/v1/usageRecords?{query}")).send(server.api).await;
         assert_eq!(answer.json()["records"].as_array().unwrap().len(), 2, "{query}");
     }
     let answer = call(Method::GET, "/v1/usageRecords?pageSiz=2&page_size=x").send(server.api).await;
-    assert_eq!((answer.status, answer.fields()), (StatusCode::BAD_REQUEST, vec!["pageSiz".to_owned(), "page_size".to_owned()]));
-    let query = |granularity: Value, group_by: &str| {
-        json!({"interval": "2026-11-20/P1D", "granularity": granularity, group_by: ["USAGE_DIMENSION_SKU"], "filter": null})
-    };
+    assert_eq!(
+        (answer.status, answer.fields()),
+        (StatusCode::BAD_REQUEST, vec!["pageSiz".to_owned(), "page_size".to_owned()])
+    );
+    let query = |granularity: Value, group_by: &str| json!({"interval": "2026-11-20/P1D", "granularity": granularity, group_by: ["USAGE_DIMENSION_SKU"], "filter": null});
     let mut answers = Vec::new();
     for body in [query(json!("GRANULARITY_DAY"), "groupBy"), query(json!(2), "group_by")] {
-        answers.push(call(Method::POST, "/v1/productUsage:query").json(body).send(server.api).await.json());
+        answers.push(
+            call(Method::POST, "/v1/productUsage:query").json(body).send(server.api).await.json(),
+        );
     }
     assert_eq!(answers[0], answers[1]);
     assert_eq!(answers[0]["rows"][0]["quantity"], "9");
@@ -158,8 +195,15 @@ async fn parameters_and_members_in_every_spelling() {
     let answer = call(Method::POST, "/v1/productUsage:query").json(body).send(server.api).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert!(answer.json()["message"].as_str().unwrap().contains("productId"), "{}", answer.json());
-    let answer = call(Method::POST, "/v1/productUsage:query").json("{\n  \"interval\": 5,,\n}").send(server.api).await;
-    assert!(answer.json()["message"].as_str().unwrap().contains("line 2 column 17"), "{}", answer.json());
+    let answer = call(Method::POST, "/v1/productUsage:query")
+        .json("{\n  \"interval\": 5,,\n}")
+        .send(server.api)
+        .await;
+    assert!(
+        answer.json()["message"].as_str().unwrap().contains("line 2 column 17"),
+        "{}",
+        answer.json()
+    );
     server.stop().await;
 }
 
@@ -174,8 +218,12 @@ async fn headers_deadlines_and_limits_are_those_of_every_call() {
         .await;
     assert_eq!((answer.status, &answer.json()["code"]), (StatusCode::GATEWAY_TIMEOUT, &json!(4)));
     assert_eq!(answer.headers["x-request-id"], "mine");
-    let answer = call(Method::GET, "/v1/usageRecords").header("grpc-timeout", "soon").send(server.api).await;
-    assert_eq!((answer.status, answer.fields()), (StatusCode::BAD_REQUEST, vec!["grpc-timeout".to_owned()]));
+    let answer =
+        call(Method::GET, "/v1/usageRecords").header("grpc-timeout", "soon").send(server.api).await;
+    assert_eq!(
+        (answer.status, answer.fields()),
+        (StatusCode::BAD_REQUEST, vec!["grpc-timeout".to_owned()])
+    );
     let metrics = call(Method::GET, "/metrics").send(server.admin).await;
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
     let counted = "meterd_calls_total{method=\"/meterd.v1.UsageReportService/ListUsageRecords\",code=\"DEADLINE_EXCEEDED\"} 1";
@@ -184,7 +232,10 @@ async fn headers_deadlines_and_limits_are_those_of_every_call() {
 
     let full = TestServer::with(Setup { calls, ..Setup::default() }).await;
     let answer = call(Method::GET, "/v1/usageRecords").send(full.api).await;
-    assert_eq!((answer.status, answer.reason().as_str()), (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_CALLS"));
+    assert_eq!(
+        (answer.status, answer.reason().as_str()),
+        (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_CALLS")
+    );
     assert_eq!(answer.headers["retry-after"], "1");
     full.stop().await;
 }
@@ -203,9 +254,13 @@ async fn bodies_may_be_compressed_both_ways() {
         .body(gzip.clone())
         .send(server.api)
         .await;
-    assert_eq!((answer.status, &answer.headers["content-encoding"]), (StatusCode::OK, &"gzip".parse().unwrap()));
+    assert_eq!(
+        (answer.status, &answer.headers["content-encoding"]),
+        (StatusCode::OK, &"gzip".parse().unwrap())
+    );
     let mut text = String::new();
-    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&answer.body[..]), &mut text).unwrap();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&answer.body[..]), &mut text)
+        .unwrap();
     assert!(text.starts_with("{\"accepted\":[{\"uuid\":"), "{text}");
     for (encoding, body, status) in [
         ("gzip", gzip[..gzip.len() / 2].to_vec(), StatusCode::BAD_REQUEST),
@@ -246,11 +301,23 @@ async fn one_request_is_never_taken_for_two() {
     let answers = |said: &str| said.matches("HTTP/1.1 ").count();
 
     // Two lengths that differ.
-    let said = say(server.api, format!("{head}Content-Length: 0\r\nContent-Length: {length}\r\n\r\n{body}{smuggled}").as_bytes()).await;
+    let said = say(
+        server.api,
+        format!("{head}Content-Length: 0\r\nContent-Length: {length}\r\n\r\n{body}{smuggled}")
+            .as_bytes(),
+    )
+    .await;
     assert!(said.starts_with("HTTP/1.1 400") && answers(&said) == 1, "{said}");
     // A length, and chunks: the chunks count, and nothing after them.
-    for both in ["Content-Length: 3\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 3"] {
-        let said = say(server.api, format!("{head}{both}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n{smuggled}").as_bytes()).await;
+    for both in [
+        "Content-Length: 3\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 3",
+    ] {
+        let said = say(
+            server.api,
+            format!("{head}{both}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n{smuggled}").as_bytes(),
+        )
+        .await;
         assert!(said.starts_with("HTTP/1.1 400") && answers(&said) == 1, "{said}");
     }
     // Encodings that are no chunks, lengths that are no numbers, chunks that lie.
@@ -262,11 +329,16 @@ async fn one_request_is_never_taken_for_two() {
         ("Transfer-Encoding: chunked", "zz\r\n{}\r\n0\r\n\r\n"),
         ("Transfer-Encoding: chunked", "2\r\n{}X\r\n0\r\n\r\n"),
     ] {
-        let said = say(server.api, format!("{head}{lines}\r\n\r\n{rest}{smuggled}").as_bytes()).await;
+        let said =
+            say(server.api, format!("{head}{lines}\r\n\r\n{rest}{smuggled}").as_bytes()).await;
         assert!(said.starts_with("HTTP/1.1 400") && answers(&said) == 1, "{lines}: {said}");
     }
     // A body that is longer than its length: cut JSON is refused, and what is left of it is no request.
-    let said = say(server.api, format!("{head}Content-Length: {}\r\n\r\n{body}{smuggled}", length - 2).as_bytes()).await;
+    let said = say(
+        server.api,
+        format!("{head}Content-Length: {}\r\n\r\n{body}{smuggled}", length - 2).as_bytes(),
+    )
+    .await;
     assert!(said.starts_with("HTTP/1.1 400") && answers(&said) == 1, "{said}");
     // A body that is refused for its size or type, unread.
     for lines in ["Content-Length: 9999999", "Content-Type: text/plain\r\nContent-Length: 10"] {
@@ -274,7 +346,9 @@ async fn one_request_is_never_taken_for_two() {
         assert!(said.starts_with("HTTP/1.1 4") && answers(&said) == 1, "{lines}: {said}");
     }
     // A body that ends early.
-    let said = say(server.api, format!("{head}Content-Length: {}\r\n\r\n{body}", length + 5).as_bytes()).await;
+    let said =
+        say(server.api, format!("{head}Content-Length: {}\r\n\r\n{body}", length + 5).as_bytes())
+            .await;
     assert!(answers(&said) == 0 || said.starts_with("HTTP/1.1 400"), "{said}");
     // Nothing of all that was taken.
     let answer = call(Method::GET, &format!("/v1/usageRecords/{uuid}")).send(server.api).await;

@@ -107,7 +107,9 @@ impl Random {
         match field.kind() {
             Kind::Bool => Value::Bool(self.below(4) == 0),
             Kind::Int32 => Value::I32(self.one_of(&[-1, 0, 1, 2, 1000, 1001, i32::MAX])),
-            Kind::Int64 => Value::I64(self.one_of(&[-1, 0, 1, 1, 2, 3, 1 << 60, i64::MAX, i64::MIN])),
+            Kind::Int64 => {
+                Value::I64(self.one_of(&[-1, 0, 1, 1, 2, 3, 1 << 60, i64::MAX, i64::MIN]))
+            }
             Kind::Enum(of) => {
                 let known: Vec<i32> = of.values().map(|value| value.number()).collect();
                 Value::EnumNumber(if self.below(8) == 0 { 99 } else { self.one_of(&known) })
@@ -151,7 +153,9 @@ impl Random {
             "product_id" | "product_ids" | "id" => {
                 &["storage", "storage", "saas", "gone", "", "Größe/m²?x=1&y:z", "new", &long]
             }
-            "product_instance_id" | "product_instance_ids" => &["saas-1", "saas-2", "saas-old", "none"],
+            "product_instance_id" | "product_instance_ids" => {
+                &["saas-1", "saas-2", "saas-old", "none"]
+            }
             "sku_id" | "sku_ids" => &["gb-hour", "gb-hour", "requests", "old", "seat", ""],
             "interval" | "usage_interval" | "stored_interval" => &[
                 "2026-11-20/P1D",
@@ -178,7 +182,11 @@ struct RestCall {
 
 /// Puts a request into the path, the query and the body; `None` if a path variable is empty, which no path
 /// can say.
-fn rest_call(method: &MethodDescriptor, request: &DynamicMessage, random: &mut Random) -> Option<RestCall> {
+fn rest_call(
+    method: &MethodDescriptor,
+    request: &DynamicMessage,
+    random: &mut Random,
+) -> Option<RestCall> {
     let options = method.options();
     let extension = method.parent_pool().get_extension_by_name("google.api.http").unwrap();
     let rule = options.get_extension(&extension);
@@ -201,7 +209,8 @@ fn rest_call(method: &MethodDescriptor, request: &DynamicMessage, random: &mut R
             continue;
         };
         let field = request.descriptor().get_field_by_name(name).unwrap();
-        let value = request.take_field(&field).and_then(|value| value.as_str().map(str::to_owned))?;
+        let value =
+            request.take_field(&field).and_then(|value| value.as_str().map(str::to_owned))?;
         target.push_str(&format!("{}{rest}", utf8_percent_encode(&value, NON_ALPHANUMERIC)));
         if value.is_empty() {
             return None;
@@ -287,7 +296,8 @@ async fn over_grpc(
 #[tokio::test]
 async fn grpc_and_rest_agree() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let seed = number("METERD_DIFFERENTIAL_SEED").unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
+    let seed =
+        number("METERD_DIFFERENTIAL_SEED").unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
     let cases = number("METERD_DIFFERENTIAL_CASES").unwrap_or(1500);
     eprintln!("METERD_DIFFERENTIAL_SEED={seed}");
     let mut random = Random(seed);
@@ -321,7 +331,10 @@ async fn grpc_and_rest_agree() {
         assert_eq!(answer.status, status, "{context}");
         if status == StatusCode::OK { successes += 1 } else { refusals += 1 }
     }
-    assert!(successes > cases / 10 && refusals > cases / 10, "{successes} and {refusals} say little");
+    assert!(
+        successes > cases / 10 && refusals > cases / 10,
+        "{successes} and {refusals} say little"
+    );
     by_grpc.stop().await;
     by_rest.stop().await;
 }

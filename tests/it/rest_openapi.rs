@@ -33,7 +33,12 @@ fn text(value: &Value) -> String {
 }
 
 /// Calls one operation as its example says.
-async fn call_as_documented(server: &TestServer, path: &str, verb: &str, operation: &Value) -> Answer {
+async fn call_as_documented(
+    server: &TestServer,
+    path: &str,
+    verb: &str,
+    operation: &Value,
+) -> Answer {
     let mut target = path.to_owned();
     let mut query = form_urlencoded::Serializer::new(String::new());
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
@@ -110,7 +115,10 @@ async fn the_page_needs_nothing_from_elsewhere() {
     }
     assert_eq!(loaded, 5);
     let answer = get("/docs/").await;
-    assert_eq!((answer.status, answer.headers["location"].to_str().unwrap()), (StatusCode::PERMANENT_REDIRECT, "../docs"));
+    assert_eq!(
+        (answer.status, answer.headers["location"].to_str().unwrap()),
+        (StatusCode::PERMANENT_REDIRECT, "../docs")
+    );
     assert_eq!(get("/docs/nothing.js").await.status, StatusCode::NOT_FOUND);
     server.stop().await;
 }

@@ -16,8 +16,8 @@ use tokio::{sync::Semaphore, time::Instant as Moment};
 use tonic::Status;
 use tracing::Instrument as _;
 
-pub(super) use self::{answer::Outcome, request_id::HEADER as REQUEST_ID};
 use self::answer::CallGuard;
+pub(super) use self::{answer::Outcome, request_id::HEADER as REQUEST_ID};
 use super::{metrics::Metrics, status};
 use crate::auth::{
     AuthError, Authentication,
@@ -163,8 +163,7 @@ fn admit(
         }
     }
     if let Access::AnyOf(permissions) = call.access {
-        let authorization =
-            request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        let authorization = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
         let principal =
             layers.authentication.authenticate(authorization).map_err(status::from_auth)?;
         if !principal.has_any(permissions) {

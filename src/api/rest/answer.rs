@@ -32,8 +32,8 @@ pub(super) fn json(binding: &Binding, message: &[u8]) -> Result<Vec<u8>, Status>
     let failed = |error: &dyn std::fmt::Display| {
         status::unreadable_answer(binding.method.full_name(), &error.to_string())
     };
-    let message = DynamicMessage::decode(binding.method.output(), message)
-        .map_err(|error| failed(&error))?;
+    let message =
+        DynamicMessage::decode(binding.method.output(), message).map_err(|error| failed(&error))?;
     let options = serialize_options(&binding.dialect);
     let Some(field) = &binding.response_body else {
         let mut text = Vec::with_capacity(256);
@@ -50,10 +50,7 @@ pub(super) fn json(binding: &Binding, message: &[u8]) -> Result<Vec<u8>, Status>
 }
 
 /// The answer to a unary call.
-pub(super) fn unary(
-    binding: &Binding,
-    answer: tonic::Response<Bytes>,
-) -> Result<Response, Status> {
+pub(super) fn unary(binding: &Binding, answer: tonic::Response<Bytes>) -> Result<Response, Status> {
     let (metadata, message, _) = answer.into_parts();
     let mut response = Response::new(Body::from(json(binding, &message)?));
     *response.status_mut() = binding.success;

@@ -14,7 +14,8 @@ use crate::api::status;
 /// 415.
 pub(super) fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
     // What could be decompressed has been, and has lost this header.
-    if let Some(given) = headers.get(header::CONTENT_ENCODING).filter(|given| *given != "identity") {
+    if let Some(given) = headers.get(header::CONTENT_ENCODING).filter(|given| *given != "identity")
+    {
         let status = status::unsupported_encoding(&String::from_utf8_lossy(given.as_bytes()));
         return Err(Failure::with(status, StatusCode::UNSUPPORTED_MEDIA_TYPE).close());
     }

@@ -206,7 +206,10 @@ pub(super) fn http_status(code: Code) -> StatusCode {
 /// Every HTTP status that a failure may have by its gRPC code, for documentation.
 pub(super) fn documented_statuses() -> [(StatusCode, &'static str); 8] {
     [
-        (StatusCode::BAD_REQUEST, "The request is not valid; the details name every member at fault"),
+        (
+            StatusCode::BAD_REQUEST,
+            "The request is not valid; the details name every member at fault",
+        ),
         (StatusCode::UNAUTHORIZED, "No credentials, or none that are valid"),
         (StatusCode::FORBIDDEN, "The caller lacks the permission"),
         (StatusCode::NOT_FOUND, "There is no such thing in the caller's organization"),

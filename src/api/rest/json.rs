@@ -141,11 +141,9 @@ impl Expected {
             return Self::Anything;
         }
         match field.kind() {
-            Kind::Int64
-            | Kind::Uint64
-            | Kind::Sint64
-            | Kind::Fixed64
-            | Kind::Sfixed64 => Self::Integer,
+            Kind::Int64 | Kind::Uint64 | Kind::Sint64 | Kind::Fixed64 | Kind::Sfixed64 => {
+                Self::Integer
+            }
             Kind::Message(message) => match message.full_name() {
                 "google.protobuf.Int64Value" | "google.protobuf.UInt64Value" => Self::Integer,
                 _ if is_well_known(&message) => Self::Anything,
@@ -224,9 +222,8 @@ impl<'de> Visitor<'de> for Expected {
         // Field numbers; messages in requests have a handful of fields.
         let mut seen: Vec<u32> = Vec::new();
         while let Some(name) = members.next_key::<std::borrow::Cow<'de, str>>()? {
-            let field = message
-                .get_field_by_json_name(&name)
-                .or_else(|| message.get_field_by_name(&name));
+            let field =
+                message.get_field_by_json_name(&name).or_else(|| message.get_field_by_name(&name));
             let expected = match field {
                 None => Self::Anything,
                 Some(field) if seen.contains(&field.number()) => {

@@ -9,6 +9,7 @@ mod body;
 mod call;
 pub mod dialect;
 mod failure;
+pub mod fuzzing;
 mod json;
 pub mod openapi;
 mod query;

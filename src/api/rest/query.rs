@@ -4,8 +4,9 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Va
 
 use super::{
     dialect::UnknownMembers,
-    json, table,
+    json,
     rule::{Binding, BodyRule, is_text, resolve},
+    table,
 };
 use crate::service::FieldViolation;
 
@@ -113,11 +114,7 @@ pub(super) fn set_from_path(
 }
 
 /// Sets the last of `fields`, or adds to it, from its text.
-fn set(
-    message: &mut DynamicMessage,
-    fields: &[FieldDescriptor],
-    text: &str,
-) -> Result<(), String> {
+fn set(message: &mut DynamicMessage, fields: &[FieldDescriptor], text: &str) -> Result<(), String> {
     let Some((field, outer)) = fields.split_last() else { return Ok(()) };
     let value = parse(field, text)?;
     let mut message = message;
@@ -128,8 +125,7 @@ fn set(
             .ok_or_else(|| format!("{} has no members", outer.name()))?;
     }
     if let Some(oneof) = field.containing_oneof()
-        && let Some(other) =
-            oneof.fields().find(|other| other != field && message.has_field(other))
+        && let Some(other) = oneof.fields().find(|other| other != field && message.has_field(other))
     {
         return Err(format!("cannot be given together with {}", other.name()));
     }

@@ -7,11 +7,7 @@ use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor,
 };
 
-use super::{
-    RestError,
-    dialect::Dialect,
-    template::PathTemplate,
-};
+use super::{RestError, dialect::Dialect, template::PathTemplate};
 
 /// One way to call one method over REST.
 #[derive(Debug)]
@@ -122,7 +118,9 @@ fn binding(
         "" => BodyRule::Nothing,
         "*" => BodyRule::Whole,
         name => BodyRule::Field(
-            input.get_field_by_name(name).ok_or_else(|| format!("the body {name:?} is no field"))?,
+            input
+                .get_field_by_name(name)
+                .ok_or_else(|| format!("the body {name:?} is no field"))?,
         ),
     };
     if !matches!(body, BodyRule::Nothing) && matches!(http_method, Method::GET | Method::DELETE) {

@@ -81,15 +81,8 @@ pub(super) fn respond(
     // Whoever leaves early has cancelled the call.
     let outcome = Outcome::new(Code::Cancelled);
     let status = binding.success;
-    let going = Going {
-        rest,
-        binding,
-        framing,
-        messages,
-        deadline,
-        outcome: outcome.clone(),
-        request_id,
-    };
+    let going =
+        Going { rest, binding, framing, messages, deadline, outcome: outcome.clone(), request_id };
     let mut response = Response::new(Body::from_stream(frames(going)));
     *response.status_mut() = status;
     response.extensions_mut().insert(outcome);
@@ -113,9 +106,7 @@ fn frames(going: Going) -> impl Stream<Item = Result<Bytes, std::convert::Infall
                 going.outcome.set(Code::Ok);
                 return None;
             }
-            Some(message) => {
-                message.and_then(|message| answer::json(&going.binding, &message))
-            }
+            Some(message) => message.and_then(|message| answer::json(&going.binding, &message)),
         };
         match framed {
             Ok(json) => Some((Ok(going.framing.frame(&json)), Some(going))),

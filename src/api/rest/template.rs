@@ -38,10 +38,8 @@ impl PathTemplate {
         let segments = path.split('/').map(Segment::parse).collect::<Result<Vec<_>, _>>()?;
         let mut variables: Vec<_> = segments.iter().filter_map(Segment::variable).collect();
         variables.sort_unstable();
-        if let [.., twice, _] = variables.as_slice()
-            && variables.windows(2).any(|pair| pair.first() == pair.last())
-        {
-            return Err(format!("a variable appears twice, such as {twice}"));
+        if let Some([twice, _]) = variables.array_windows().find(|[one, other]| one == other) {
+            return Err(format!("the variable {twice} appears twice"));
         }
         Ok(Self { segments, verb: verb.map(str::to_owned) })
     }
@@ -59,30 +57,24 @@ impl PathTemplate {
     /// The path without its verb, as the route table spells it: variables by position, since two
     /// templates may differ in their names and still be the same route.
     pub(super) fn pattern(&self) -> String {
-        let mut pattern = String::new();
-        let mut position = 0;
-        for segment in &self.segments {
-            pattern.push('/');
-            match segment {
-                Segment::Literal(text) => pattern.push_str(text),
-                Segment::Variable(_) => {
-                    pattern.push_str(&format!("{{v{position}}}"));
-                    position += 1;
-                }
-            }
-        }
-        pattern
+        let without_verb = Self { segments: self.segments.clone(), verb: None };
+        let mut positions = 0..;
+        without_verb.render(|_| format!("v{}", positions.next().unwrap_or_default()))
     }
-}
 
-/// As OpenAPI spells it; `name` gives a variable's name.
-impl PathTemplate {
+    /// As OpenAPI spells it; `name` gives a variable's name.
     pub(super) fn render(&self, mut name: impl FnMut(&str) -> String) -> String {
+        self.render_with(|field| format!("{{{}}}", name(field)))
+    }
+
+    /// With something in the place of each variable.
+    pub(super) fn render_with(&self, mut value: impl FnMut(&str) -> String) -> String {
         let mut path = String::new();
         for segment in &self.segments {
+            path.push('/');
             match segment {
-                Segment::Literal(text) => path.push_str(&format!("/{text}")),
-                Segment::Variable(field) => path.push_str(&format!("/{{{}}}", name(field))),
+                Segment::Literal(text) => path.push_str(text),
+                Segment::Variable(field) => path.push_str(&value(field)),
             }
         }
         if let Some(verb) = &self.verb {
@@ -117,7 +109,8 @@ impl Segment {
             }
         };
         let is_name = |name: &str| {
-            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         };
         if !field.split('.').all(is_name) {
             return Err(format!("{field:?} is no name of a field"));

@@ -32,10 +32,7 @@ server's log. Bodies may be compressed with gzip or zstd.";
 ///
 /// # Errors
 /// [`RestError`] if a rule is not supported.
-pub fn document(
-    pool: &DescriptorPool,
-    dialects: &[(&str, Dialect)],
-) -> Result<Value, RestError> {
+pub fn document(pool: &DescriptorPool, dialects: &[(&str, Dialect)]) -> Result<Value, RestError> {
     let bindings = rule::bindings(pool, dialects)?;
     let comments = Comments::read(pool);
     let mut schemas = Schemas::new(&comments);

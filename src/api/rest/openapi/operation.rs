@@ -155,8 +155,7 @@ fn responses(
         }
     }
     let name = response_name(&binding.dialect, "default");
-    responses
-        .insert("default".into(), json!({"$ref": format!("#/components/responses/{name}")}));
+    responses.insert("default".into(), json!({"$ref": format!("#/components/responses/{name}")}));
     // Referred to from the responses only.
     schemas.failure(binding.method.parent_pool(), &binding.dialect);
     Value::Object(responses)
@@ -219,7 +218,9 @@ fn status_example(status: u16) -> Option<Value> {
     let (code, message, reason) = match status {
         400 => (3, "interval: is required", "INVALID_ARGUMENT"),
         401 => (16, "the token is not valid", "UNAUTHENTICATED"),
-        403 => (7, "the caller needs one of the permissions usage:product:view", "PERMISSION_DENIED"),
+        403 => {
+            (7, "the caller needs one of the permissions usage:product:view", "PERMISSION_DENIED")
+        }
         404 => (5, "there is no product \"storage\"", "NOT_FOUND"),
         429 => (8, "more than 1024 calls are under way; try again later", "TOO_MANY_CALLS"),
         _ => return None,

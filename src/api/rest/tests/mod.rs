@@ -1,6 +1,7 @@
 //! The generic layer, against a proto of every form and a service that answers with what it was asked.
 
 mod failures;
+mod properties;
 mod requests;
 mod rules;
 
@@ -42,7 +43,11 @@ fn pool() -> DescriptorPool {
     compiler
         .include_source_info(true)
         .include_imports(true)
-        .open_files(["everything.proto", "google/rpc/status.proto", "google/rpc/error_details.proto"])
+        .open_files([
+            "everything.proto",
+            "google/rpc/status.proto",
+            "google/rpc/error_details.proto",
+        ])
         .unwrap();
     DescriptorPool::decode(compiler.encode_file_descriptor_set().as_slice()).unwrap()
 }

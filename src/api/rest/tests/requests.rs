@@ -20,11 +20,12 @@ async fn path_variables_are_decoded_and_verbs_told_from_values() {
 
 #[tokio::test]
 async fn other_paths_and_methods() {
-    for target in ["/", "/echo/", "/echo/a/b", "/Echo/a", "/echo/a/", "/echo:other", "/echo/:whole"] {
+    for target in ["/", "/echo/", "/echo/a/b", "/Echo/a", "/echo/a/", "/echo:other", "/echo/:whole"]
+    {
         assert!(
-            send(Method::POST, target, "").await.is_none_or(|(status, ..)| {
-                status == StatusCode::METHOD_NOT_ALLOWED
-            }),
+            send(Method::POST, target, "")
+                .await
+                .is_none_or(|(status, ..)| { status == StatusCode::METHOD_NOT_ALLOWED }),
             "{target}"
         );
     }
@@ -33,7 +34,10 @@ async fn other_paths_and_methods() {
     assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(headers[header::ALLOW], "GET, HEAD");
     let (status, headers, _) = send(Method::GET, "/echo/a:inner", "").await.unwrap();
-    assert_eq!((status, &headers[header::ALLOW]), (StatusCode::METHOD_NOT_ALLOWED, &"POST".parse().unwrap()));
+    assert_eq!(
+        (status, &headers[header::ALLOW]),
+        (StatusCode::METHOD_NOT_ALLOWED, &"POST".parse().unwrap())
+    );
     assert_eq!(send(Method::HEAD, "/echo/a", "").await.unwrap().0, StatusCode::OK);
 }
 
@@ -100,7 +104,8 @@ async fn query_parameters_that_cannot_be_meant() {
 
 #[tokio::test]
 async fn a_body_may_be_all_or_one_field() {
-    let json = ok(Method::POST, "/echo:whole", r#"{"text":"t","numbers":[1,"2"],"small":null}"#).await;
+    let json =
+        ok(Method::POST, "/echo:whole", r#"{"text":"t","numbers":[1,"2"],"small":null}"#).await;
     assert_eq!((&json["text"], &json["numbers"]), (&json!("t"), &json!(["1", "2"])));
     for empty in ["", " \n", "{}"] {
         assert_eq!(ok(Method::POST, "/echo:whole", empty).await["text"], "", "{empty:?}");
@@ -189,7 +194,8 @@ async fn bodies_that_cannot_be_read_say_where() {
 
 #[tokio::test]
 async fn a_vendors_path_ignores_what_it_does_not_know() {
-    let body = r#"{"nope":{"a":[1,{"b":null}]},"color":"NEW","large":"5","numbers":[6],"inner":{"x":1}}"#;
+    let body =
+        r#"{"nope":{"a":[1,{"b":null}]},"color":"NEW","large":"5","numbers":[6],"inner":{"x":1}}"#;
     let (status, _, bytes) = send(Method::PUT, "/vendor/x", body).await.unwrap();
     assert_eq!(status, StatusCode::CREATED, "by its dialect");
     let json: Value = serde_json::from_slice(&bytes).unwrap();
@@ -204,7 +210,10 @@ async fn a_vendors_path_ignores_what_it_does_not_know() {
 async fn types_sizes_and_encodings_of_bodies() {
     let status = async |body: &str, name: &str, value: &str| {
         let mut headers = HeaderMap::new();
-        headers.insert(header::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        headers.insert(
+            header::HeaderName::from_bytes(name.as_bytes()).unwrap(),
+            value.parse().unwrap(),
+        );
         let (status, headers, _) =
             send_with(Method::POST, "/echo:whole", body, headers).await.unwrap();
         assert_eq!(status.is_client_error(), headers.contains_key(header::CONNECTION), "{value}");
@@ -235,7 +244,10 @@ async fn an_answer_may_be_one_field() {
 async fn streams_are_lines_or_events() {
     let accept = |value: &str| HeaderMap::from_iter([(header::ACCEPT, value.parse().unwrap())]);
     let (status, headers, bytes) = send(Method::GET, "/repeat?text=a", "").await.unwrap();
-    assert_eq!((status, &headers[header::CONTENT_TYPE]), (StatusCode::OK, &"application/x-ndjson".parse().unwrap()));
+    assert_eq!(
+        (status, &headers[header::CONTENT_TYPE]),
+        (StatusCode::OK, &"application/x-ndjson".parse().unwrap())
+    );
     let lines: Vec<Value> = String::from_utf8_lossy(&bytes)
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())

@@ -3,7 +3,14 @@
 use axum::Router;
 use prost_reflect::DescriptorPool;
 
-use super::{super::{Rest, dialect::{DIALECTS, Dialect}, openapi}, pool, proto_path};
+use super::{
+    super::{
+        Rest,
+        dialect::{DIALECTS, Dialect},
+        openapi,
+    },
+    pool, proto_path,
+};
 use crate::api::pb;
 
 /// Compiles a service whose one rule is given.
@@ -88,5 +95,7 @@ fn every_form_is_described() {
     assert!(schemas.contains_key("ErrorBody") && schemas.contains_key("google.rpc.Status"));
     assert!(paths["/vendor/{text}"]["put"]["responses"].get("201").is_some());
     let stream = &paths["/repeat"]["get"]["responses"]["200"]["content"];
-    assert!(stream.get("application/x-ndjson").is_some() && stream.get("text/event-stream").is_some());
+    assert!(
+        stream.get("application/x-ndjson").is_some() && stream.get("text/event-stream").is_some()
+    );
 }
