@@ -1,6 +1,6 @@
 //! A plain HTTP/1.1 client, one connection for each request.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
@@ -101,13 +101,27 @@ impl Call {
     }
 }
 
-/// Sends bytes as they are, and reads until the server closes.
+/// Sends bytes as they are, and reads until the server closes, which it must do within five seconds.
 pub async fn say(to: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(to).await.unwrap();
     // The server may close before it has read everything.
     let _ = stream.write_all(bytes).await;
+    listen(stream).await
+}
+
+/// The same, and says that nothing follows.
+pub async fn say_all(to: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    let _ = stream.write_all(bytes).await;
     let _ = stream.shutdown().await;
+    listen(stream).await
+}
+
+async fn listen(mut stream: TcpStream) -> String {
     let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
-    String::from_utf8_lossy(&answer).into_owned()
+    let closed = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer));
+    let closed = closed.await.is_ok();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(closed, "the connection stays open after: {answer}");
+    answer
 }
