@@ -10,6 +10,7 @@ use axum::{
     response::Response,
 };
 use http::{HeaderValue, header};
+use tonic::Status;
 use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_http::{CompressionLevel, compression::Compression, decompression::RequestDecompression};
@@ -37,7 +38,7 @@ impl Front {
 
     async fn grpc(&self, request: Request) -> Response {
         let call = Call::of_method(request.uri().path());
-        let refuse = |status: tonic::Status, _: &HeaderValue| status.into_http();
+        let refuse = async |status: Status, _: Option<Body>, _: &HeaderValue| status.into_http();
         layers::around(&self.layers, call, request, refuse, |request| async {
             infallible(self.handlers.clone().oneshot(request).await)
         })
@@ -64,10 +65,11 @@ impl Front {
             }
             Err(None) => Failure::not_found(path),
         };
-        let refuse = |status, id: &HeaderValue| self.rest.refuse(status, &Dialect::OURS, Some(id));
-        layers::around(&self.layers, Call::unknown(), request, refuse, |request| async move {
-            let id = request.headers().get(layers::REQUEST_ID);
-            self.rest.refuse(failure, &Dialect::OURS, id)
+        let refuse = async |status, unread, id: &HeaderValue| {
+            self.rest.refuse(status, &Dialect::OURS, unread, Some(id)).await
+        };
+        layers::around(&self.layers, Call::unknown(), request, refuse, |request| {
+            self.without_method(failure, request)
         })
         .await
     }
@@ -75,7 +77,9 @@ impl Front {
     async fn method(&self, matched: Matched, request: Request) -> Response {
         let call = Call::of_method(matched.grpc_path());
         let dialect = matched.dialect();
-        let refuse = |status, id: &HeaderValue| self.rest.refuse(status, &dialect, Some(id));
+        let refuse = async |status, unread, id: &HeaderValue| {
+            self.rest.refuse(status, &dialect, unread, Some(id)).await
+        };
         layers::around(&self.layers, call, request, refuse, |request| {
             Arc::clone(&self.rest).serve(matched, request)
         })
@@ -83,15 +87,23 @@ impl Front {
     }
 
     async fn document(&self, request: Request) -> Response {
-        let refuse = |status, id: &HeaderValue| self.rest.refuse(status, &Dialect::OURS, Some(id));
+        let refuse = async |status, unread, id: &HeaderValue| {
+            self.rest.refuse(status, &Dialect::OURS, unread, Some(id)).await
+        };
         layers::around(&self.layers, Call::document(), request, refuse, |request| async move {
-            let answer = self.documents.answer(request.method(), request.uri().path());
-            answer.unwrap_or_else(|failure| {
-                let id = request.headers().get(layers::REQUEST_ID);
-                self.rest.refuse(failure, &Dialect::OURS, id)
-            })
+            match self.documents.answer(request.method(), request.uri().path()) {
+                Ok(response) => response,
+                Err(failure) => self.without_method(failure, request).await,
+            }
         })
         .await
+    }
+
+    /// Answers what leads to no method.
+    async fn without_method(&self, failure: Failure, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        let id = parts.headers.get(layers::REQUEST_ID);
+        self.rest.refuse(failure, &Dialect::OURS, Some(body), id).await
     }
 }
 

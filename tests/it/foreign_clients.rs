@@ -53,3 +53,18 @@ async fn stubs_from_the_protos_write_and_read() {
 async fn buf_curl_needs_nothing_but_reflection() {
     run("buf_curl.py", true, Some("METERD_TEST_BUF")).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_vendors_documented_bodies_write_over_rest() {
+    run("vendor_rest.py", true, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_openapi_document_is_valid_and_true() {
+    run("openapi_document.py", true, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schemathesis_finds_nothing() {
+    run("schemathesis_run.py", true, None).await;
+}

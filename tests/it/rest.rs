@@ -98,6 +98,29 @@ async fn credentials_are_looked_at_before_the_body() {
 }
 
 #[tokio::test]
+async fn a_connection_goes_on_after_a_refusal() {
+    let server = TestServer::start().await;
+    let body = json!({"productId": "storage", "usageRecords": [record(&fresh_uuid())]}).to_string();
+    let request = |token: &str, content_type: &str, close: &str| {
+        format!(
+            "POST {WRITE} HTTP/1.1\r\nHost: meterd\r\nAuthorization: Bearer {token}\r\nContent-Type: {content_type}\r\n{close}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let requests = [
+        request("wrong", "application/json", ""),
+        request(TOKEN, "text/plain", ""),
+        request(TOKEN, "application/json", "").replace(WRITE, "/nowhere"),
+        request(TOKEN, "application/json", "Connection: close\r\n"),
+    ];
+    let said = say(server.api, requests.concat().as_bytes()).await;
+    let statuses: Vec<&str> =
+        said.split("HTTP/1.1 ").skip(1).filter_map(|answer| answer.get(..3)).collect();
+    assert_eq!(statuses, ["401", "415", "404", "200"], "{said}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn paths_verbs_types_and_sizes() {
     let server = TestServer::start().await;
     let at = async |method: Method, target: &str| call(method, target).send(server.api).await;
@@ -340,8 +363,15 @@ async fn one_request_is_never_taken_for_two() {
     )
     .await;
     assert!(said.starts_with("HTTP/1.1 400") && answers(&said) == 1, "{said}");
-    // A body that is refused for its size or type, unread.
-    for lines in ["Content-Length: 9999999", "Content-Type: text/plain\r\nContent-Length: 10"] {
+    // A body that is refused for its size or type, unread or read in vain.
+    for lines in [
+        "Content-Length: 9999999".to_owned(),
+        // Two types.
+        format!(
+            "Content-Type: text/plain\r\nConnection: close\r\nContent-Length: {}",
+            smuggled.len()
+        ),
+    ] {
         let said = say(server.api, format!("{head}{lines}\r\n\r\n{smuggled}").as_bytes()).await;
         assert!(said.starts_with("HTTP/1.1 4") && answers(&said) == 1, "{lines}: {said}");
     }

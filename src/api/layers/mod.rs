@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{extract::Request, response::Response};
+use axum::{body::Body, extract::Request, response::Response};
 use http::{HeaderValue, header};
 use tokio::{sync::Semaphore, time::Instant as Moment};
 use tonic::Status;
@@ -111,13 +111,13 @@ impl Call {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline(pub(super) Moment);
 
-/// Takes one call through all layers. `refuse` answers in the protocol of the request; so does `run`,
-/// which gets the request with its principal and deadline.
+/// Takes one call through all layers. `refuse` answers in the protocol of the request, and gets the body if
+/// nobody has begun to read it; so does `run`, which gets the request with its principal and deadline.
 pub(super) async fn around<F: Future<Output = Response>>(
     layers: &Layers,
     call: Call,
     mut request: Request,
-    refuse: impl FnOnce(Status, &HeaderValue) -> Response,
+    refuse: impl AsyncFnOnce(Status, Option<Body>, &HeaderValue) -> Response,
     run: impl FnOnce(Request) -> F,
 ) -> Response {
     let request_id = request_id::take(request.headers_mut());
@@ -130,17 +130,24 @@ pub(super) async fn around<F: Future<Output = Response>>(
     let mut response = async {
         let deadline = match admit(layers, call, &mut request, &mut guard) {
             Ok(deadline) => deadline,
-            Err(status) => return guard.answer(refuse(status, &request_id), None),
+            Err(status) => {
+                let refused = refuse(status, Some(request.into_body()), &request_id).await;
+                return guard.answer(refused, None);
+            }
         };
         let Some(deadline) = deadline else { return guard.answer(run(request).await, None) };
         // Nobody waits for the answer any more.
         if deadline <= Moment::now() {
-            return guard.answer(refuse(status::deadline_exceeded(), &request_id), None);
+            let refused =
+                refuse(status::deadline_exceeded(), Some(request.into_body()), &request_id).await;
+            return guard.answer(refused, None);
         }
         request.extensions_mut().insert(Deadline(deadline));
         match tokio::time::timeout_at(deadline, run(request)).await {
             Ok(response) => guard.answer(response, Some(deadline)),
-            Err(_) => guard.answer(refuse(status::deadline_exceeded(), &request_id), None),
+            Err(_) => {
+                guard.answer(refuse(status::deadline_exceeded(), None, &request_id).await, None)
+            }
         }
     }
     .instrument(span)

@@ -1,5 +1,7 @@
 //! The body of a request: its type, its encoding, its size.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -7,6 +9,11 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::failure::Failure;
 use crate::api::status;
+
+/// What is read of a body that nobody wants.
+const DISCARDED_BYTES_MAX: usize = 64 << 10;
+/// And for how long.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Whether the body's type is one that is understood: JSON, in UTF-8.
 ///
@@ -17,14 +24,12 @@ pub(super) fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
     if let Some(given) = headers.get(header::CONTENT_ENCODING).filter(|given| *given != "identity")
     {
         let status = status::unsupported_encoding(&String::from_utf8_lossy(given.as_bytes()));
-        return Err(Failure::with(status, StatusCode::UNSUPPORTED_MEDIA_TYPE).close());
+        return Err(Failure::with(status, StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
-    match headers.get(header::CONTENT_TYPE) {
-        Some(given) if !is_json(given) => {
-            Err(wrong_type(&String::from_utf8_lossy(given.as_bytes())))
-        }
-        // An empty body needs none.
-        Some(_) | None => Ok(()),
+    // An empty body needs none; of several, all must be right.
+    match headers.get_all(header::CONTENT_TYPE).iter().find(|given| !is_json(given)) {
+        Some(given) => Err(wrong_type(&String::from_utf8_lossy(given.as_bytes()))),
+        None => Ok(()),
     }
 }
 
@@ -36,7 +41,7 @@ pub(super) fn without_type() -> Failure {
 
 fn wrong_type(given: &str) -> Failure {
     let status = status::unsupported_media_type(given);
-    Failure::with(status, StatusCode::UNSUPPORTED_MEDIA_TYPE).close()
+    Failure::with(status, StatusCode::UNSUPPORTED_MEDIA_TYPE)
 }
 
 fn is_json(value: &HeaderValue) -> bool {
@@ -71,6 +76,17 @@ pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Failure>
             Err(Failure::from(status::broken_body()).close())
         }
     }
+}
+
+/// Reads a body that nobody wants, so that the connection can go on after the answer, and so that the
+/// answer is not lost: closing a connection with unread data makes the peer's system drop it. Whether the body came to
+/// its end within limits that strangers may cost us.
+pub(super) async fn discard(body: Body) -> bool {
+    if http_body::Body::is_end_stream(&body) {
+        return true;
+    }
+    let all = Limited::new(body, DISCARDED_BYTES_MAX).collect();
+    tokio::time::timeout(DISCARD_TIMEOUT, all).await.is_ok_and(|all| all.is_ok())
 }
 
 fn is_over_the_limit(error: &(dyn std::error::Error + 'static)) -> bool {

@@ -162,7 +162,10 @@ impl Rest {
         body: Body,
     ) -> Result<Bytes, Failure> {
         if !matches!(binding.body, BodyRule::Nothing) {
-            body::check_type(headers)?;
+            if let Err(failure) = body::check_type(headers) {
+                let ended = body::discard(body).await;
+                return Err(if ended { failure } else { failure.close() });
+            }
             let body = body::read(body, self.body_bytes_max).await?;
             if !headers.contains_key(header::CONTENT_TYPE) && !is_blank(&body) {
                 return Err(body::without_type());
@@ -180,14 +183,21 @@ impl Rest {
         Ok(Bytes::new())
     }
 
-    /// Answers without a call.
-    pub(super) fn refuse(
+    /// Answers without a call. `unread` is the request's body, if nobody has read it.
+    pub(super) async fn refuse(
         &self,
         failure: impl Into<Failure>,
         dialect: &Dialect,
+        unread: Option<Body>,
         request_id: Option<&HeaderValue>,
     ) -> Response {
-        self.failures.respond(failure.into(), dialect, request_id)
+        let mut failure = failure.into();
+        if let Some(unread) = unread
+            && !body::discard(unread).await
+        {
+            failure = failure.close();
+        }
+        self.failures.respond(failure, dialect, request_id)
     }
 
     fn failure_json(

@@ -130,7 +130,7 @@ async fn send_with(
         Ok(matched) => Arc::clone(&rest).serve(matched, request).await,
         Err(failure) => {
             let id = request.headers().get("x-request-id");
-            rest.refuse(failure?, &Dialect::OURS, id)
+            rest.refuse(failure?, &Dialect::OURS, None, id).await
         }
     };
     let (parts, body) = response.into_parts();

@@ -216,16 +216,15 @@ async fn types_sizes_and_encodings_of_bodies() {
         );
         let (status, headers, _) =
             send_with(Method::POST, "/echo:whole", body, headers).await.unwrap();
-        assert_eq!(status.is_client_error(), headers.contains_key(header::CONNECTION), "{value}");
-        status.as_u16()
+        (status.as_u16(), headers.contains_key(header::CONNECTION))
     };
-    assert_eq!(status("{}", "content-type", "application/json; charset=utf-8").await, 200);
-    assert_eq!(status("{}", "content-type", "text/plain").await, 415);
-    assert_eq!(status("{}", "content-encoding", "br").await, 415);
-    assert_eq!(status("{}", "content-encoding", "identity").await, 200);
+    assert_eq!(status("{}", "content-type", "application/json; charset=utf-8").await, (200, false));
+    assert_eq!(status("{}", "content-type", "text/plain").await, (415, false));
+    assert_eq!(status("{}", "content-encoding", "br").await, (415, false));
+    assert_eq!(status("{}", "content-encoding", "identity").await, (200, false));
     let large = format!("{{\"text\":\"{}\"}}", "x".repeat(64 << 10));
-    assert_eq!(status(&large, "accept", "*/*").await, 413);
-    assert_eq!(status("{", "accept", "*/*").await, 400);
+    assert_eq!(status(&large, "accept", "*/*").await, (413, true));
+    assert_eq!(status("{", "accept", "*/*").await, (400, true));
 }
 
 #[tokio::test]
