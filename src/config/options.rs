@@ -51,7 +51,7 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_DRAIN_TIMEOUT", value_name = "DURATION")]
     pub drain_timeout: Option<HumanDuration>,
 
-    /// Origins of web pages that may call, such as https://app.example.com, or * for all; separated by commas
+    /// Origins of web pages that may call (scheme://host:port), or * for all; separated by commas
     /// [default: none]
     #[arg(long, env = "METERD_CORS_ORIGIN", value_name = "ORIGINS", value_delimiter = ',')]
     pub cors_origin: Option<Vec<String>>,
