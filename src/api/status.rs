@@ -166,6 +166,12 @@ pub(super) fn broken_body() -> Status {
     with_reason(Code::InvalidArgument, text, "BROKEN_BODY", None)
 }
 
+/// REST: the body did not come in time.
+pub(super) fn slow_body(limit: Duration) -> Status {
+    let text = format!("the body took longer than {} s; nothing of it was taken", limit.as_secs());
+    with_reason(Code::DeadlineExceeded, text, "BODY_TIMEOUT", None)
+}
+
 /// REST: a method answered what cannot be written as JSON, which is our mistake.
 pub(super) fn unreadable_answer(method: &str, internal: &str) -> Status {
     tracing::error!(method, error = internal, "an answer cannot be written as JSON");

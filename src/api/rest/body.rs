@@ -10,6 +10,8 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use super::failure::Failure;
 use crate::api::status;
 
+/// How long a body may take. 4 MiB in that time is a slow telephone line.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// What is read of a body that nobody wants.
 const DISCARDED_BYTES_MAX: usize = 64 << 10;
 /// And for how long.
@@ -62,13 +64,18 @@ fn is_json(value: &HeaderValue) -> bool {
 /// Reads the whole body.
 ///
 /// # Errors
-/// 413 for one over the limit, 400 for one that breaks off.
+/// 413 for one over the limit, 408 for one that takes too long, 400 for one that breaks off.
 pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Failure> {
     let announced = http_body::Body::size_hint(&body).lower();
     if announced > bytes_max as u64 {
         return Err(too_large(bytes_max));
     }
-    match Limited::new(body, bytes_max).collect().await {
+    let all = Limited::new(body, bytes_max).collect();
+    let Ok(all) = tokio::time::timeout(READ_TIMEOUT, all).await else {
+        let status = status::slow_body(READ_TIMEOUT);
+        return Err(Failure::with(status, StatusCode::REQUEST_TIMEOUT).close());
+    };
+    match all {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if is_over_the_limit(&*error) => Err(too_large(bytes_max)),
         Err(error) => {

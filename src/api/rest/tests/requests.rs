@@ -270,3 +270,16 @@ async fn streams_are_lines_or_events() {
     let text = String::from_utf8_lossy(&bytes);
     assert!(text.contains("event: error\ndata: {\"code\":8,"), "{text}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_given_up() {
+    let failure = super::super::body::read(
+        axum::body::Body::from_stream(futures_util::stream::pending::<
+            Result<bytes::Bytes, std::convert::Infallible>,
+        >()),
+        1024,
+    )
+    .await
+    .unwrap_err();
+    assert!(format!("{failure:?}").contains("BODY_TIMEOUT"), "{failure:?}");
+}
