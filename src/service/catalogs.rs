@@ -207,7 +207,7 @@ impl Catalogs {
         let (shared, organization) = (Arc::clone(&self.0), organization.clone());
         // Runs to its end and keeps others out until then, even if the caller is dropped.
         let writing = tokio::task::spawn_blocking(move || {
-            shared.store.replace_catalog(&organization, &before, &after)?;
+            shared.store.replace_catalog(&organization, &before, &after, &[])?;
             // Shown only once it is durable.
             let mut snapshot = Snapshot::clone(&shared.snapshot.load());
             snapshot.insert(organization, Arc::new(after));

@@ -25,7 +25,9 @@ use crate::{
     },
     store::{
         Probe, ProbeResult, ProbedSubmission, StoreError, StoreStatistics, StoreStatus,
-        TotalsVisitor, UsageStore, memory::MemoryStore,
+        TotalsVisitor, UsageStore,
+        document::{Collection, Document, DocumentChange},
+        memory::MemoryStore,
     },
 };
 
@@ -214,7 +216,7 @@ impl TestStore {
         for name in organizations {
             store
                 .memory
-                .replace_catalog(&organization(name), &Catalog::default(), &catalog())
+                .replace_catalog(&organization(name), &Catalog::default(), &catalog(), &[])
                 .unwrap();
         }
         store
@@ -309,12 +311,31 @@ impl UsageStore for TestStore {
         organization: &OrganizationId,
         before: &Catalog,
         after: &Catalog,
+        documents: &[DocumentChange],
     ) -> Result<(), StoreError> {
         self.catalog_gate.pass();
         if self.catalog_fails.load(Ordering::SeqCst) {
             return Err(StoreError::Engine("/secret/path: planned".into()));
         }
-        self.memory.replace_catalog(organization, before, after)
+        self.memory.replace_catalog(organization, before, after, documents)
+    }
+
+    fn documents(&self, collection: Collection) -> Result<Vec<Document>, StoreError> {
+        self.memory.documents(collection)
+    }
+
+    fn documents_before(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        name: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.memory.documents_before(collection, organization, name, limit)
+    }
+
+    fn write_documents(&self, changes: &[DocumentChange]) -> Result<(), StoreError> {
+        self.memory.write_documents(changes)
     }
 
     fn token_key(&self) -> [u8; 16] {

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{
     Probe, ProbeResult, ProbedSubmission, StoreError, StoreStatistics, StoreStatus, TotalsVisitor,
     UsageStore,
+    document::{Collection, DOCUMENT_BYTES_MAX, Document, DocumentChange},
 };
 use crate::domain::{
     calendar::QuarterHour,
@@ -30,6 +31,7 @@ struct State {
     records: Vec<StoredRecord>,
     by_uuid: HashMap<(OrganizationId, Uuid), usize>,
     catalogs: BTreeMap<OrganizationId, Catalog>,
+    documents: BTreeMap<(Collection, OrganizationId, String), Vec<u8>>,
 }
 
 /// Keeps everything in memory.
@@ -53,6 +55,32 @@ impl MemoryStore {
 }
 
 impl State {
+    fn documents_of(&self, collection: Collection) -> impl Iterator<Item = Document> {
+        let of_kind = self.documents.iter().filter(move |((kind, ..), _)| *kind == collection);
+        of_kind.map(|((_, organization, name), body)| Document {
+            organization: organization.clone(),
+            name: name.clone(),
+            body: body.clone(),
+        })
+    }
+
+    fn write_documents(&mut self, changes: &[DocumentChange]) -> Result<(), StoreError> {
+        let too_large = |change: &DocumentChange| {
+            change.body.as_ref().is_some_and(|body| body.len() > DOCUMENT_BYTES_MAX)
+        };
+        if changes.iter().any(too_large) {
+            return Err(StoreError::Unrepresentable("a document of more than 6,144 bytes"));
+        }
+        for change in changes {
+            let key = (change.collection, change.organization.clone(), change.name.clone());
+            match &change.body {
+                Some(body) => self.documents.insert(key, body.clone()),
+                None => self.documents.remove(&key),
+            };
+        }
+        Ok(())
+    }
+
     fn decide(&mut self, submission: &Submission, now: Timestamp) -> Vec<Decision> {
         let caller = &submission.caller;
         let stored_time = self.records.last().map_or(now, |last| last.stored_time.max(now));
@@ -183,9 +211,37 @@ impl UsageStore for MemoryStore {
         organization: &OrganizationId,
         _: &Catalog,
         after: &Catalog,
+        documents: &[DocumentChange],
     ) -> Result<(), StoreError> {
-        self.state.write().catalogs.insert(organization.clone(), after.clone());
-        Ok(())
+        let mut state = self.state.write();
+        state.catalogs.insert(organization.clone(), after.clone());
+        state.write_documents(documents)
+    }
+
+    fn documents(&self, collection: Collection) -> Result<Vec<Document>, StoreError> {
+        Ok(self.state.read().documents_of(collection).collect())
+    }
+
+    fn documents_before(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        name: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        let state = self.state.read();
+        let mut documents: Vec<Document> = state
+            .documents_of(collection)
+            .filter(|document| document.organization == *organization)
+            .filter(|document| name.is_none_or(|name| *document.name < *name))
+            .collect();
+        documents.reverse();
+        documents.truncate(limit);
+        Ok(documents)
+    }
+
+    fn write_documents(&self, changes: &[DocumentChange]) -> Result<(), StoreError> {
+        self.state.write().write_documents(changes)
     }
 
     fn token_key(&self) -> [u8; 16] {

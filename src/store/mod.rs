@@ -10,6 +10,7 @@
 //! - after a failed write the store refuses all further writes ([`StoreError::Failed`]) and goes on
 //!   answering reads where it can.
 
+pub mod document;
 mod error;
 pub mod memory;
 pub mod sled;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use self::document::{Collection, Document, DocumentChange};
 pub use error::StoreError;
 
 use crate::domain::{
@@ -157,8 +159,8 @@ pub trait UsageStore: Send + Sync + 'static {
     /// [`StoreError`] if they cannot be read.
     fn catalogs(&self) -> Result<Vec<(OrganizationId, Catalog)>, StoreError>;
 
-    /// Replaces an organization's catalog, durably and all at once. `before` is what the store
-    /// holds now; only the differences are written.
+    /// Replaces an organization's catalog, durably and all at once, together with `documents`. `before` is
+    /// what the store holds now; only the differences are written.
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be written.
@@ -167,7 +169,32 @@ pub trait UsageStore: Send + Sync + 'static {
         organization: &OrganizationId,
         before: &Catalog,
         after: &Catalog,
+        documents: &[DocumentChange],
     ) -> Result<(), StoreError>;
+
+    /// Every document of a collection, by organization and name.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read.
+    fn documents(&self, collection: Collection) -> Result<Vec<Document>, StoreError>;
+
+    /// Up to `limit` documents of an organization whose names are before `name`, or of all, last first.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read.
+    fn documents_before(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        name: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError>;
+
+    /// Writes documents, durably and all at once.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be written.
+    fn write_documents(&self, changes: &[DocumentChange]) -> Result<(), StoreError>;
 
     /// A secret of this store, for signing page tokens. Stays the same for the store's life.
     fn token_key(&self) -> [u8; 16];

@@ -47,7 +47,7 @@ fn write(directory: &Path) {
     let store = SledStore::open(options).unwrap();
     let empty = meterd::domain::catalog::Catalog::default();
     let catalog = empty.apply(sample_catalog()).unwrap();
-    store.replace_catalog(&organization("alpha"), &empty, &catalog).unwrap();
+    store.replace_catalog(&organization("alpha"), &empty, &catalog, &[]).unwrap();
     for group in 0..u128::from(RECORDS / 10) {
         let of = if group % 3 == 0 { "beta" } else { "alpha" };
         let at = now() - SignedDuration::from_mins(group as i64 * 7);

@@ -29,6 +29,7 @@ mod reports_api;
 mod rest;
 mod rest_differential;
 mod rest_openapi;
+mod store_documents;
 mod store_model;
 mod support;
 mod usage_stream;

@@ -20,6 +20,7 @@ use tonic::{
 
 use crate::support::{
     http::call,
+    random::Random,
     server::{TOKEN, TestServer},
 };
 
@@ -61,31 +62,15 @@ impl Decoder for Raw {
     }
 }
 
-/// splitmix64.
-struct Random(u64);
+/// Makes requests up.
+struct Requests(Random);
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    fn one_of<T: Clone>(&mut self, values: &[T]) -> T {
-        values[self.below(values.len())].clone()
-    }
-
+impl Requests {
     fn message(&mut self, descriptor: &MessageDescriptor) -> DynamicMessage {
         let mut message = DynamicMessage::new(descriptor.clone());
         for field in descriptor.fields() {
             // Mostly whole messages: half of them would fail for a trifle.
-            if self.below(10) < 8 {
+            if self.0.below(10) < 8 {
                 message.set_field(&field, self.value(&field));
             }
         }
@@ -97,22 +82,22 @@ impl Random {
             return self.single(field);
         }
         let count = match field.name() {
-            "usage_records" => self.one_of(&[0, 1, 1, 2, 5, 25, 26]),
-            _ => self.below(3),
+            "usage_records" => self.0.one_of(&[0, 1, 1, 2, 5, 25, 26]),
+            _ => self.0.below(3),
         };
         Value::List((0..count).map(|_| self.single(field)).collect())
     }
 
     fn single(&mut self, field: &FieldDescriptor) -> Value {
         match field.kind() {
-            Kind::Bool => Value::Bool(self.below(4) == 0),
-            Kind::Int32 => Value::I32(self.one_of(&[-1, 0, 1, 2, 1000, 1001, i32::MAX])),
+            Kind::Bool => Value::Bool(self.0.below(4) == 0),
+            Kind::Int32 => Value::I32(self.0.one_of(&[-1, 0, 1, 2, 1000, 1001, i32::MAX])),
             Kind::Int64 => {
-                Value::I64(self.one_of(&[-1, 0, 1, 1, 2, 3, 1 << 60, i64::MAX, i64::MIN]))
+                Value::I64(self.0.one_of(&[-1, 0, 1, 1, 2, 3, 1 << 60, i64::MAX, i64::MIN]))
             }
             Kind::Enum(of) => {
                 let known: Vec<i32> = of.values().map(|value| value.number()).collect();
-                Value::EnumNumber(if self.below(8) == 0 { 99 } else { self.one_of(&known) })
+                Value::EnumNumber(if self.0.below(8) == 0 { 99 } else { self.0.one_of(&known) })
             }
             Kind::Message(of) if of.full_name() == "google.protobuf.Timestamp" => {
                 Value::Message(self.time(&of))
@@ -125,10 +110,10 @@ impl Random {
 
     fn time(&mut self, of: &MessageDescriptor) -> DynamicMessage {
         // Around the server's noon of 2026-11-20.
-        let offset = self.one_of(&[0, -5, -3599, -3600, -3601, 29, 31, -1_795_000_000]);
+        let offset = self.0.one_of(&[0, -5, -3599, -3600, -3601, 29, 31, -1_795_000_000]);
         let time = prost_types::Timestamp {
             seconds: 1_795_176_000 + offset,
-            nanos: self.one_of(&[0, 1, 123_456_789, 591_128_000]),
+            nanos: self.0.one_of(&[0, 1, 123_456_789, 591_128_000]),
         };
         let mut message = DynamicMessage::new(of.clone());
         message.transcode_from(&time).unwrap();
@@ -139,14 +124,14 @@ impl Random {
         let long = "l".repeat(51);
         let values: &[&str] = match field {
             "uuid" => {
-                let number = self.below(60);
+                let number = self.0.below(60);
                 return match number {
                     0 => String::new(),
                     1 => "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx".into(),
                     2 => long,
                     _ => {
                         let uuid = uuid::Uuid::from_u128(number as u128).to_string();
-                        if self.below(2) == 0 { uuid.to_uppercase() } else { uuid }
+                        if self.0.below(2) == 0 { uuid.to_uppercase() } else { uuid }
                     }
                 };
             }
@@ -169,7 +154,7 @@ impl Random {
             "page_token" => &["", "", "", "garbage", "AAAA"],
             _ => &["", "plain", "with \"quotes\" and ünïcode", "a\nb"],
         };
-        self.one_of(values).to_owned()
+        self.0.one_of(values).to_owned()
     }
 }
 
@@ -300,7 +285,7 @@ async fn grpc_and_rest_agree() {
         number("METERD_DIFFERENTIAL_SEED").unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
     let cases = number("METERD_DIFFERENTIAL_CASES").unwrap_or(1500);
     eprintln!("METERD_DIFFERENTIAL_SEED={seed}");
-    let mut random = Random(seed);
+    let mut requests = Requests(Random::new(seed));
     let pool = DescriptorPool::decode(pb::DESCRIPTOR_SET).unwrap();
     let rule = pool.get_extension_by_name("google.api.http").unwrap();
     let methods: Vec<MethodDescriptor> = pool
@@ -312,9 +297,9 @@ async fn grpc_and_rest_agree() {
     let channel = by_grpc.channel();
     let (mut successes, mut refusals) = (0, 0);
     for case in 0..cases {
-        let method = random.one_of(&methods);
-        let request = random.message(&method.input());
-        let Some(rest) = rest_call(&method, &request, &mut random) else { continue };
+        let method = requests.0.one_of(&methods);
+        let request = requests.message(&method.input());
+        let Some(rest) = rest_call(&method, &request, &mut requests.0) else { continue };
         let mut call = call(rest.method.clone(), &rest.target);
         if let Some(body) = &rest.body {
             call = call.json(body);

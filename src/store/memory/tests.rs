@@ -166,7 +166,7 @@ fn a_scan_goes_on_where_it_stopped() {
 fn a_catalog_is_replaced_for_one_organization() {
     let store = MemoryStore::new();
     let (empty, acme) = (Catalog::default(), organization("acme"));
-    store.replace_catalog(&acme, &empty, &empty).unwrap();
+    store.replace_catalog(&acme, &empty, &empty, &[]).unwrap();
     assert_eq!(store.catalogs().unwrap(), [(acme, empty)]);
     assert_eq!(store.status(), StoreStatus::Ready);
 }

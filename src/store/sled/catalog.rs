@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     codec,
     core::Core,
+    documents,
     engine::Batch,
     faults::FaultPoint,
     keyspace::{KeySpace, push_part},
@@ -16,7 +17,7 @@ use crate::{
         catalog::{Catalog, Product, ProductInstance, Sku, State},
         id::{OrganizationId, ProductId, ProductInstanceId, SkuId},
     },
-    store::StoreError,
+    store::{StoreError, document::DocumentChange},
 };
 
 const VERSION: u8 = 1;
@@ -92,15 +93,16 @@ fn entries<T: for<'de> Deserialize<'de>>(
 }
 
 fn damaged(error: impl std::fmt::Display) -> StoreError {
-    StoreError::Damaged(format!("catalog: {error}").into())
+    codec::damaged("catalog")(error)
 }
 
-/// Turns `before` into `after` on the disk, all at once; durable on return.
+/// Turns `before` into `after` on the disk, all at once and together with `documents`; durable on return.
 pub(super) fn replace(
     core: &Core,
     organization: &OrganizationId,
     before: &Catalog,
     after: &Catalog,
+    documents: &[DocumentChange],
 ) -> Result<(), StoreError> {
     let number = core.organizations.number_or_add(&core.engine, organization)?;
     let mut change = Change { number, batch: Batch::default() };
@@ -148,6 +150,7 @@ pub(super) fn replace(
         }
     }
     change.remove_what_is_gone(before, after);
+    documents::stage(core, documents, &mut change.batch)?;
     core.engine.pass(FaultPoint::CatalogWrite)?;
     core.engine.stage_batch(change.batch)?;
     core.engine.flush()

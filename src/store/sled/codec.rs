@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::store::StoreError;
+
 /// Bytes that a frame adds to a body.
 pub(super) const FRAME_BYTES: usize = 5;
 
@@ -188,6 +190,11 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     debug_assert!(text.len() <= 255, "texts are identifiers");
     out.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
     out.extend_from_slice(text.as_bytes());
+}
+
+/// An entry that cannot be read, and what kind it is.
+pub(super) fn damaged<E: std::fmt::Display>(what: &str) -> impl Fn(E) -> StoreError {
+    move |error| StoreError::Damaged(format!("{what}: {error}").into())
 }
 
 #[cfg(test)]

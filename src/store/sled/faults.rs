@@ -30,6 +30,8 @@ pub enum FaultPoint {
     RunRemoval,
     /// A catalog change is about to be written.
     CatalogWrite,
+    /// Documents are about to be written.
+    DocumentWrite,
 }
 
 /// What happens there.

@@ -35,6 +35,12 @@ pub(super) enum KeySpace {
     CatalogSku = 0x41,
     /// Organization, product instance → product instance.
     CatalogInstance = 0x42,
+    /// Organization → what is known of it.
+    OrganizationDocument = 0x50,
+    /// Organization, client → client.
+    ClientDocument = 0x51,
+    /// Organization, number → audit event.
+    AuditEvent = 0x52,
 }
 
 impl KeySpace {
@@ -118,8 +124,14 @@ mod tests {
             KeySpace::CatalogProduct,
             KeySpace::CatalogSku,
             KeySpace::CatalogInstance,
+            KeySpace::OrganizationDocument,
+            KeySpace::ClientDocument,
+            KeySpace::AuditEvent,
         ]
         .map(|space| space as u8);
-        assert_eq!(bytes, [0x01, 0x02, 0x03, 0x10, 0x20, 0x21, 0x22, 0x30, 0x40, 0x41, 0x42]);
+        assert_eq!(
+            bytes,
+            [0x01, 0x02, 0x03, 0x10, 0x20, 0x21, 0x22, 0x30, 0x40, 0x41, 0x42, 0x50, 0x51, 0x52]
+        );
     }
 }

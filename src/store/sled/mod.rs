@@ -11,6 +11,7 @@ mod catalog;
 mod codec;
 mod commit;
 mod core;
+mod documents;
 mod durability;
 mod engine;
 mod faults;
@@ -52,6 +53,7 @@ use self::{
 use super::{
     Probe, ProbeResult, ProbedSubmission, StoreError, StoreStatistics, StoreStatus, TotalsVisitor,
     UsageStore,
+    document::{Collection, Document, DocumentChange},
 };
 use crate::domain::{
     catalog::Catalog,
@@ -223,8 +225,27 @@ impl UsageStore for SledStore {
         organization: &OrganizationId,
         before: &Catalog,
         after: &Catalog,
+        documents: &[DocumentChange],
     ) -> Result<(), StoreError> {
-        catalog::replace(&self.core, organization, before, after)
+        catalog::replace(&self.core, organization, before, after, documents)
+    }
+
+    fn documents(&self, collection: Collection) -> Result<Vec<Document>, StoreError> {
+        documents::all(&self.core, collection)
+    }
+
+    fn documents_before(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        name: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        documents::before(&self.core, collection, organization, name, limit)
+    }
+
+    fn write_documents(&self, changes: &[DocumentChange]) -> Result<(), StoreError> {
+        documents::write(&self.core, changes)
     }
 
     fn token_key(&self) -> [u8; 16] {

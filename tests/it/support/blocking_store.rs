@@ -14,7 +14,9 @@ use meterd::{
     },
     store::{
         Probe, ProbeResult, ProbedSubmission, StoreError, StoreStatistics, StoreStatus,
-        TotalsVisitor, UsageStore, memory::MemoryStore,
+        TotalsVisitor, UsageStore,
+        document::{Collection, Document, DocumentChange},
+        memory::MemoryStore,
     },
 };
 use parking_lot::{Condvar, Mutex};
@@ -127,8 +129,27 @@ impl UsageStore for BlockingStore {
         organization: &OrganizationId,
         before: &Catalog,
         after: &Catalog,
+        documents: &[DocumentChange],
     ) -> Result<(), StoreError> {
-        self.memory.replace_catalog(organization, before, after)
+        self.memory.replace_catalog(organization, before, after, documents)
+    }
+
+    fn documents(&self, collection: Collection) -> Result<Vec<Document>, StoreError> {
+        self.memory.documents(collection)
+    }
+
+    fn documents_before(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        name: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.memory.documents_before(collection, organization, name, limit)
+    }
+
+    fn write_documents(&self, changes: &[DocumentChange]) -> Result<(), StoreError> {
+        self.memory.write_documents(changes)
     }
 
     fn token_key(&self) -> [u8; 16] {

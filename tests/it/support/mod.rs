@@ -5,5 +5,6 @@ pub mod command;
 pub mod http;
 pub mod load;
 pub mod process;
+pub mod random;
 pub mod server;
 pub mod usage;
