@@ -2,12 +2,13 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
+use tokio::task::JoinHandle;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
 use super::{
-    convert::product_usage::{from_stream, to_stream},
+    convert::product_usage::{Reported, from_stream, to_stream},
     metrics::Metrics,
     pb::meterd::v1::{
         StreamProductUsageRequest, StreamProductUsageResponse,
@@ -22,6 +23,8 @@ use crate::{
     service::{committer::Admission, product_usage::ProductUsage},
 };
 
+type Answer = Result<StreamProductUsageResponse, Status>;
+
 /// Serves `meterd.v1.UsageIngestService`.
 #[derive(Debug, Clone)]
 pub(super) struct UsageStreamHandler {
@@ -32,22 +35,53 @@ pub(super) struct UsageStreamHandler {
 }
 
 impl UsageStreamHandler {
-    /// Stores one message. Runs as a task of its own: a caller that hangs up does not stop it.
-    async fn answer(
+    /// Queues one message, and answers what its answer will be. Both run as tasks of their own: a caller
+    /// that hangs up does not stop them.
+    async fn queue(
+        &self,
+        principal: &Principal,
+        message: StreamProductUsageRequest,
+    ) -> Result<JoinHandle<Answer>, Status> {
+        let sequence = message.sequence;
+        let in_message = move |error| status::in_message(sequence, error);
+        let Reported { report, uuids } = from_stream(message).map_err(in_message)?;
+        let (usage, caller) = (Arc::clone(&self.usage), principal.caller.clone());
+        let queueing = tokio::spawn(
+            async move { usage.queue(&caller, report, STREAM_RECORDS_MAX, Admission::Wait).await }
+                .in_current_span(),
+        );
+        let queued = queueing.await.map_err(|_| panicked())?.map_err(in_message)?;
+        let (usage, metrics) = (Arc::clone(&self.usage), Arc::clone(&self.metrics));
+        let finishing = async move {
+            let verdicts = usage.finish(queued).await.map_err(in_message)?;
+            metrics.count_records(&verdicts);
+            Ok(to_stream(sequence, uuids, &verdicts))
+        };
+        Ok(tokio::spawn(finishing.in_current_span()))
+    }
+
+    /// The messages' answers to come, in their order. A message is queued before the next one is looked at, so
+    /// the first of two that contradict each other wins; and nothing after one that breaks the rules is taken.
+    fn answers(
         self,
         principal: Principal,
-        message: StreamProductUsageRequest,
-    ) -> Result<StreamProductUsageResponse, Status> {
-        let sequence = message.sequence;
-        let reported = from_stream(message).map_err(|error| status::in_message(sequence, error))?;
-        let written = self
-            .usage
-            .write(&principal.caller, reported.report, STREAM_RECORDS_MAX, Admission::Wait)
-            .await;
-        let verdicts = written.map_err(|error| status::in_message(sequence, error))?;
-        self.metrics.count_records(&verdicts);
-        Ok(to_stream(sequence, reported.uuids, &verdicts))
+        messages: Streaming<StreamProductUsageRequest>,
+    ) -> impl Stream<Item = impl Future<Output = Answer>> {
+        stream::unfold(Some((self, principal, messages)), |state| async {
+            let (handler, principal, mut messages) = state?;
+            let queued = match messages.next().await? {
+                Ok(message) => handler.queue(&principal, message).await,
+                Err(status) => Err(status),
+            };
+            let goes_on = queued.is_ok();
+            let answer = async move { queued?.await.unwrap_or_else(|_| Err(panicked())) };
+            Some((answer, goes_on.then_some((handler, principal, messages))))
+        })
     }
+}
+
+fn panicked() -> Status {
+    Status::internal("internal error")
 }
 
 #[tonic::async_trait]
@@ -60,21 +94,9 @@ impl UsageIngestService for UsageStreamHandler {
         request: Request<Streaming<StreamProductUsageRequest>>,
     ) -> Result<Response<Self::StreamProductUsageStream>, Status> {
         let principal = principal(&request)?;
-        let handler = self.clone();
-        let messages = request.into_inner();
-        let answers = messages
-            .map(move |message| {
-                let task = message.map(|message| {
-                    let answer = handler.clone().answer(principal.clone(), message);
-                    tokio::spawn(answer.in_current_span())
-                });
-                async move {
-                    match task?.await {
-                        Ok(answer) => answer,
-                        Err(_) => Err(Status::internal("internal error")),
-                    }
-                }
-            })
+        let answers = self
+            .clone()
+            .answers(principal, request.into_inner())
             // Reads ahead this far and no further: that is the back-pressure.
             .buffered(self.messages_in_flight_max.max(1));
         Ok(Response::new(Box::pin(answers)))

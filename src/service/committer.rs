@@ -75,6 +75,20 @@ impl Waiting {
     }
 }
 
+/// A submission that has its place in the queue. Dropping it does not withdraw it.
+#[derive(Debug)]
+pub struct Queued(oneshot::Receiver<Result<Vec<Decision>, ServiceError>>);
+
+impl Queued {
+    /// What was decided; durable on return.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unavailable`] if the store does not take writes.
+    pub async fn decided(self) -> Result<Vec<Decision>, ServiceError> {
+        self.0.await.map_err(|_| stopped())?
+    }
+}
+
 /// The queue in front of a store, and the thread behind it.
 pub struct Committer {
     store: Arc<dyn UsageStore>,
@@ -137,16 +151,29 @@ impl Committer {
         submission: Submission,
         admission: Admission,
     ) -> Result<Vec<Decision>, ServiceError> {
+        self.queue(submission, admission).await?.decided().await
+    }
+
+    /// Gives a submission its place: on return it is decided before every one that is queued later.
+    ///
+    /// # Errors
+    /// What [`Self::submit`] says.
+    pub async fn queue(
+        &self,
+        submission: Submission,
+        admission: Admission,
+    ) -> Result<Queued, ServiceError> {
+        let (answer, answered) = oneshot::channel();
         if submission.records.is_empty() {
-            return Ok(Vec::new());
+            let _ = answer.send(Ok(Vec::new()));
+            return Ok(Queued(answered));
         }
         let room = self.enter(submission.records.len(), admission).await?;
         let (submission, probe) = self.probe(submission).await?;
-        let (answer, answered) = oneshot::channel();
         let waiting = Waiting { probed: ProbedSubmission { submission, probe }, answer, room };
         let queue = self.queue.lock().clone().ok_or_else(shutting_down)?;
         queue.send(waiting).await.map_err(|_| stopped())?;
-        answered.await.map_err(|_| stopped())?
+        Ok(Queued(answered))
     }
 
     async fn enter(&self, records: usize, admission: Admission) -> Result<Room, ServiceError> {

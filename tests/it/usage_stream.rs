@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use meterd::{
     api::pb::meterd::v1::{
-        ProductUsageRecord, RejectionReason, StreamProductUsageRequest,
+        ListUsageRecordsRequest, ProductUsageRecord, RejectionReason, StreamProductUsageRequest,
         stream_product_usage_request::Target,
     },
     store::{
@@ -153,5 +153,55 @@ async fn a_caller_that_hangs_up_does_not_undo_what_it_sent() {
         tokio::task::yield_now().await;
     }
     assert!((1..=5).contains(&last));
+    server.stop().await;
+}
+
+/// The first message with a uuid wins, however many are under way at once, and records stand in the log in the
+/// order in which they were sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_decided_in_the_order_in_which_they_were_sent() {
+    let server = TestServer::start().await;
+    let mut sent = Vec::new();
+    let mut messages = Vec::new();
+    for sequence in 0..400 {
+        let uuid = fresh_uuid();
+        // The first of each pair takes longer to judge.
+        let others = (0..if sequence % 3 == 0 { 300 } else { 0 }).map(|_| record("?".into(), 1));
+        messages.push(message(2 * sequence, others.chain([record(uuid.clone(), 1)]).collect()));
+        messages.push(message(2 * sequence + 1, vec![record(uuid.clone(), 2)]));
+        sent.push(uuid);
+    }
+    let mut answers = server
+        .ingest()
+        .stream_product_usage(tokio_stream::iter(messages))
+        .await
+        .unwrap()
+        .into_inner();
+    while let Some(answer) = answers.message().await.unwrap() {
+        assert_eq!(answer.accepted_count, 1 - answer.sequence as u32 % 2, "{}", answer.sequence);
+        if answer.sequence % 2 == 1 {
+            assert!(answer.rejected[0].conflict);
+        }
+    }
+    let request = ListUsageRecordsRequest { page_size: 1000, ..Default::default() };
+    let records = server.reports().list_usage_records(request).await.unwrap().into_inner().records;
+    let stored: Vec<String> = records.into_iter().map(|record| record.uuid).collect();
+    assert_eq!(stored, sent);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_after_a_message_that_breaks_the_rules_is_taken() {
+    let server = TestServer::start().await;
+    let good = |sequence| message(sequence, vec![record(fresh_uuid(), 1)]);
+    for _ in 0..50 {
+        let messages = [good(1), message(2, Vec::new()), good(3), good(4)];
+        let before = server.store.statistics().records;
+        let stream = server.ingest().stream_product_usage(tokio_stream::iter(messages)).await;
+        let mut answers = stream.unwrap().into_inner();
+        assert_eq!(answers.message().await.unwrap().unwrap().sequence, 1);
+        assert_eq!(answers.message().await.unwrap_err().code(), Code::InvalidArgument);
+        assert_eq!(server.store.statistics().records, before + 1);
+    }
     server.stop().await;
 }

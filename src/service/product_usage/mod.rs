@@ -11,7 +11,7 @@ use super::{
     ServiceError,
     catalogs::Catalogs,
     clock::Clock,
-    committer::{Admission, Committer},
+    committer::{Admission, Committer, Queued},
 };
 use crate::domain::{
     caller::Caller,
@@ -90,6 +90,25 @@ impl Default for AcceptanceWindow {
     }
 }
 
+/// A report that has its place in the queue. Dropping it does not withdraw it.
+#[derive(Debug)]
+pub struct QueuedReport {
+    /// Those on records that were submitted say accepted until it is known better.
+    verdicts: Vec<RecordVerdict>,
+    /// `None` if nothing was left for the store to decide.
+    submitted: Option<Submitted>,
+}
+
+#[derive(Debug)]
+struct Submitted {
+    /// Where each record stands in the report.
+    places: Vec<usize>,
+    caller: Caller,
+    target: UsageTarget,
+    records: Vec<UsageRecord>,
+    queued: Queued,
+}
+
 /// The use case.
 #[derive(Debug)]
 pub struct ProductUsage {
@@ -115,8 +134,7 @@ impl ProductUsage {
     /// and visible on return.
     ///
     /// # Errors
-    /// [`ServiceError::InvalidArgument`] if the report as a whole breaks rules: `records_max` records,
-    /// lengths, a missing target. Otherwise what [`Committer::submit`] says.
+    /// What [`Self::queue`] and [`Self::finish`] say.
     pub async fn write(
         &self,
         caller: &Caller,
@@ -124,6 +142,22 @@ impl ProductUsage {
         records_max: usize,
         admission: Admission,
     ) -> Result<Vec<RecordVerdict>, ServiceError> {
+        let queued = self.queue(caller, report, records_max, admission).await?;
+        self.finish(queued).await
+    }
+
+    /// Judges a report and queues it: on return it is decided before every one that is queued later.
+    ///
+    /// # Errors
+    /// [`ServiceError::InvalidArgument`] if the report as a whole breaks rules: `records_max` records,
+    /// lengths, a missing target. Otherwise what [`Committer::queue`] says.
+    pub async fn queue(
+        &self,
+        caller: &Caller,
+        report: UsageReport,
+        records_max: usize,
+        admission: Admission,
+    ) -> Result<QueuedReport, ServiceError> {
         rules::check_report(&report, records_max)?;
         let catalog = self.catalogs.of(&caller.organization);
         let target = rules::find_target(&catalog, &report.target);
@@ -142,37 +176,43 @@ impl ProductUsage {
                 Err(reason) => verdicts.push(RecordVerdict::rejected(reason)),
             }
         }
-        let Some(target) = target.filter(|_| !records.is_empty()) else { return Ok(verdicts) };
+        let Some(target) = target.filter(|_| !records.is_empty()) else {
+            return Ok(QueuedReport { verdicts, submitted: None });
+        };
         let submission = Submission {
             caller: caller.clone(),
             target: target.usage,
             records,
             validate_only: report.validate_only,
         };
-        for (place, verdict) in places.into_iter().zip(self.submit(submission, admission).await?) {
-            if let Some(slot) = verdicts.get_mut(place) {
-                *slot = verdict;
+        let submitted = Submitted {
+            places,
+            caller: caller.clone(),
+            target: submission.target.clone(),
+            records: submission.records.clone(),
+            queued: self.committer.queue(submission, admission).await?,
+        };
+        Ok(QueuedReport { verdicts, submitted: Some(submitted) })
+    }
+
+    /// Waits for the verdicts on a report. What is accepted is durable and visible on return.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unavailable`] if the store does not take writes, or cannot be read to compare
+    /// duplicates with.
+    pub async fn finish(&self, queued: QueuedReport) -> Result<Vec<RecordVerdict>, ServiceError> {
+        let QueuedReport { mut verdicts, submitted } = queued;
+        let Some(Submitted { places, caller, target, records, queued }) = submitted else {
+            return Ok(verdicts);
+        };
+        let decisions = queued.decided().await?;
+        let conflicts = self.conflicts(&caller, target, records, &decisions).await?;
+        for ((place, decision), conflict) in places.into_iter().zip(decisions).zip(conflicts) {
+            if let (Some(slot), Decision::Duplicate(_)) = (verdicts.get_mut(place), decision) {
+                *slot = RecordVerdict::Rejected { reason: RejectionReason::Duplicate, conflict };
             }
         }
         Ok(verdicts)
-    }
-
-    async fn submit(
-        &self,
-        submission: Submission,
-        admission: Admission,
-    ) -> Result<Vec<RecordVerdict>, ServiceError> {
-        let records = submission.records.clone();
-        let (caller, target) = (submission.caller.clone(), submission.target.clone());
-        let decisions = self.committer.submit(submission, admission).await?;
-        let conflicts = self.conflicts(&caller, target, records, &decisions).await?;
-        let verdicts = decisions.iter().zip(conflicts).map(|(decision, conflict)| match decision {
-            Decision::Accepted => RecordVerdict::Accepted,
-            Decision::Duplicate(_) => {
-                RecordVerdict::Rejected { reason: RejectionReason::Duplicate, conflict }
-            }
-        });
-        Ok(verdicts.collect())
     }
 
     /// For every record: whether it is a duplicate that differs from its original.
