@@ -10,9 +10,10 @@ use std::{
 
 /// Every file with a service, and the error model, which the REST side needs to write error bodies.
 /// What they import comes along.
-const PROTOS: [&str; 8] = [
+const PROTOS: [&str; 9] = [
     "google/rpc/error_details.proto",
     "google/rpc/status.proto",
+    "meterd/v1/access.proto",
     "meterd/v1/catalog.proto",
     "meterd/v1/usage_ingest.proto",
     "meterd/v1/usage_report.proto",

@@ -32,10 +32,14 @@ use meterd::{
     },
     auth::Authentication,
     domain::{
+        audit::Actor,
+        caller::Caller,
         catalog::{DesiredCatalog, Product, Sku, State},
-        id::{OrganizationId, ProductId, SkuId},
+        id::{ClientId, OrganizationId, ProductId, SkuId},
     },
     service::{
+        access::Access,
+        audit::AuditTrail,
         catalogs::Catalogs,
         clock::SystemClock,
         committer::{Committer, CommitterLimits},
@@ -62,7 +66,10 @@ async fn router(store: Arc<dyn UsageStore>) -> Router {
     let clock = Arc::new(SystemClock);
     let committer =
         Committer::start(Arc::clone(&store), clock.clone(), CommitterLimits::default()).unwrap();
-    let catalogs = Arc::new(Catalogs::load(Arc::clone(&store)).unwrap());
+    let audit = Arc::new(AuditTrail::new(Arc::clone(&store), clock.clone()));
+    let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit)).unwrap());
+    let access =
+        Arc::new(Access::load(Arc::clone(&store), clock.clone(), Arc::clone(&audit)).unwrap());
     let sku = SkuId::new("gb-hour").unwrap();
     let product = Product {
         id: ProductId::new("storage").unwrap(),
@@ -74,8 +81,13 @@ async fn router(store: Arc<dyn UsageStore>) -> Router {
         )]
         .into(),
     };
+    let caller = Caller {
+        organization: OrganizationId::new("dev").unwrap(),
+        client: ClientId::new("bench").unwrap(),
+    };
+    let actor = Actor { caller, address: None };
     let desired = DesiredCatalog { products: vec![product], instances: vec![], prune: false };
-    catalogs.apply(&OrganizationId::new("dev").unwrap(), desired, false).await.unwrap();
+    catalogs.apply(&actor, desired, false).await.unwrap();
     let services = ApiServices {
         usage: Arc::new(ProductUsage::new(
             Arc::clone(&committer),
@@ -85,6 +97,8 @@ async fn router(store: Arc<dyn UsageStore>) -> Router {
         )),
         reports: Arc::new(Reports::new(store, committer)),
         catalogs,
+        access,
+        audit,
         metrics: Arc::new(Metrics::new()),
     };
     let limits = CallLimits { calls_in_flight_max: 1 << 20, ..CallLimits::default() };

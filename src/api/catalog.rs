@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
+    actor::{actor, principal},
     convert::catalog as convert,
     pb::meterd::v1::{
         ApplyCatalogRequest, ApplyCatalogResponse, DeleteProductInstanceRequest,
@@ -13,7 +14,6 @@ use super::{
         GetProductResponse, ListProductInstancesRequest, ListProductInstancesResponse,
         ListProductsRequest, ListProductsResponse, catalog_service_server::CatalogService,
     },
-    router::principal,
     status,
 };
 use crate::service::catalogs::Catalogs;
@@ -30,13 +30,13 @@ impl CatalogService for CatalogHandler {
         &self,
         request: Request<ApplyCatalogRequest>,
     ) -> Result<Response<ApplyCatalogResponse>, Status> {
-        let organization = principal(&request)?.caller.organization;
+        let actor = actor(&request)?;
         let request = request.into_inner();
         let validate_only = request.validate_only;
         let desired = convert::desired_from_proto(request).map_err(status::from_service)?;
         let changes = self
             .catalogs
-            .apply(&organization, desired, validate_only)
+            .apply(&actor, desired, validate_only)
             .await
             .map_err(status::from_service)?;
         Ok(Response::new(convert::changes_to_proto(changes)))
@@ -68,9 +68,9 @@ impl CatalogService for CatalogHandler {
         &self,
         request: Request<DeleteProductRequest>,
     ) -> Result<Response<DeleteProductResponse>, Status> {
-        let organization = principal(&request)?.caller.organization;
+        let actor = actor(&request)?;
         let id = request.into_inner().product_id;
-        self.catalogs.delete_product(&organization, &id).await.map_err(status::from_service)?;
+        self.catalogs.delete_product(&actor, &id).await.map_err(status::from_service)?;
         Ok(Response::new(DeleteProductResponse {}))
     }
 
@@ -101,9 +101,9 @@ impl CatalogService for CatalogHandler {
         &self,
         request: Request<DeleteProductInstanceRequest>,
     ) -> Result<Response<DeleteProductInstanceResponse>, Status> {
-        let organization = principal(&request)?.caller.organization;
+        let actor = actor(&request)?;
         let id = request.into_inner().product_instance_id;
-        self.catalogs.delete_instance(&organization, &id).await.map_err(status::from_service)?;
+        self.catalogs.delete_instance(&actor, &id).await.map_err(status::from_service)?;
         Ok(Response::new(DeleteProductInstanceResponse {}))
     }
 }

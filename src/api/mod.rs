@@ -4,6 +4,8 @@
 // tonic's Status is 176 bytes and every handler returns it; boxing it would gain nothing at the edge.
 #![allow(clippy::result_large_err)]
 
+mod access;
+mod actor;
 mod catalog;
 mod convert;
 mod documents;
@@ -19,6 +21,7 @@ mod status;
 mod usage_report;
 mod usage_stream;
 
+pub use actor::PeerAddress;
 pub(crate) use convert::time as wire_time;
 pub use layers::CallLimits;
 pub use origins::{CrossOrigin, OriginError};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, metadata::MetadataValue};
 
 use super::{
+    actor::principal,
     convert::product_usage::{Reported, Verdicts},
     metrics::Metrics,
     pb::yandex::cloud::marketplace::{
@@ -15,7 +16,6 @@ use super::{
         },
         v1::metering as older,
     },
-    router::principal,
     status,
 };
 use crate::{

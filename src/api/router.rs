@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use prost_reflect::DescriptorPool;
-use tonic::{Code, Request, Status, codec::CompressionEncoding, service::RoutesBuilder};
+use tonic::{Code, Status, codec::CompressionEncoding, service::RoutesBuilder};
 use tonic_health::server::HealthReporter;
 
 use super::{
+    access::AccessHandler,
     catalog::CatalogHandler,
     documents::Documents,
     front::{self, Front},
@@ -18,6 +19,7 @@ use super::{
     pb,
     pb::{
         meterd::v1::{
+            access_service_server::AccessServiceServer,
             catalog_service_server::CatalogServiceServer,
             usage_ingest_service_server::UsageIngestServiceServer,
             usage_report_service_server::UsageReportServiceServer,
@@ -36,8 +38,11 @@ use super::{
     usage_stream::UsageStreamHandler,
 };
 use crate::{
-    auth::{Authentication, Principal},
-    service::{catalogs::Catalogs, product_usage::ProductUsage, reports::Reports},
+    auth::Authentication,
+    service::{
+        access::Access, audit::AuditTrail, catalogs::Catalogs, product_usage::ProductUsage,
+        reports::Reports,
+    },
 };
 
 /// What the handlers need.
@@ -49,13 +54,17 @@ pub struct ApiServices {
     pub reports: Arc<Reports>,
     /// The catalog.
     pub catalogs: Arc<Catalogs>,
+    /// Who may call.
+    pub access: Arc<Access>,
+    /// Who changed what.
+    pub audit: Arc<AuditTrail>,
     /// Counting.
     pub metrics: Arc<Metrics>,
 }
 
 /// The services whose health is reported, by their full names.
 #[must_use]
-pub fn grpc_service_names() -> [&'static str; 6] {
+pub fn grpc_service_names() -> [&'static str; 7] {
     use tonic::server::NamedService as _;
 
     [
@@ -65,6 +74,7 @@ pub fn grpc_service_names() -> [&'static str; 6] {
         UsageIngestServiceServer::<UsageStreamHandler>::NAME,
         UsageReportServiceServer::<UsageReportHandler>::NAME,
         CatalogServiceServer::<CatalogHandler>::NAME,
+        AccessServiceServer::<AccessHandler>::NAME,
     ]
 }
 
@@ -105,7 +115,9 @@ pub fn api_router(
     limits: &CallLimits,
     cors: &CrossOrigin,
 ) -> Result<(Router, HealthReporter), RouterError> {
-    let ApiServices { usage, reports, catalogs, metrics } = services;
+    let ApiServices { usage, reports, catalogs, access, audit, metrics } = services;
+    let clients: Arc<Access> = Arc::clone(&access);
+    let authentication = authentication.with_clients(clients);
     let product_usage =
         ProductUsageHandler { usage: Arc::clone(&usage), metrics: Arc::clone(&metrics) };
     let usage_stream = UsageStreamHandler {
@@ -133,6 +145,7 @@ pub fn api_router(
             limits
         ))
         .add_service(configured!(CatalogServiceServer::new(CatalogHandler { catalogs }), limits))
+        .add_service(configured!(AccessServiceServer::new(AccessHandler { access, audit }), limits))
         .add_service(health)
         .add_service(reflection().build_v1()?)
         // Older tools ask for this one.
@@ -149,14 +162,6 @@ pub fn api_router(
 async fn no_such_method(request: axum::extract::Request) -> axum::response::Response {
     let text = format!("there is no method {}", request.uri().path());
     Status::new(Code::Unimplemented, text).into_http()
-}
-
-/// The caller, whom the layers have authenticated.
-pub(super) fn principal<T>(request: &Request<T>) -> Result<Principal, Status> {
-    request.extensions().get::<Principal>().cloned().ok_or_else(|| {
-        tracing::error!("a handler was reached without authentication");
-        Status::internal("internal error")
-    })
 }
 
 #[cfg(test)]

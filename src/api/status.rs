@@ -30,6 +30,15 @@ pub(super) fn from_service(error: ServiceError) -> Status {
             "NOT_FOUND",
             None,
         ),
+        ServiceError::AlreadyExists { resource, name } => with_reason(
+            Code::AlreadyExists,
+            format!("there is a {resource} {name:?} already"),
+            "ALREADY_EXISTS",
+            None,
+        ),
+        ServiceError::PermissionDenied(text) => {
+            with_reason(Code::PermissionDenied, text, "PERMISSION_DENIED", None)
+        }
         ServiceError::FailedPrecondition(text) => {
             with_reason(Code::FailedPrecondition, text, "FAILED_PRECONDITION", None)
         }
@@ -97,7 +106,11 @@ pub(super) fn in_message(sequence: u64, error: ServiceError) -> Status {
 /// An authentication failure as the caller sees it.
 pub(super) fn from_auth(error: AuthError) -> Status {
     match error {
-        AuthError::Missing | AuthError::Malformed | AuthError::Invalid => {
+        AuthError::Missing
+        | AuthError::Malformed
+        | AuthError::Invalid
+        | AuthError::InvalidApiKey
+        | AuthError::DifferentClients => {
             with_reason(Code::Unauthenticated, error.to_string(), "UNAUTHENTICATED", None)
         }
         AuthError::Forbidden(_) => {

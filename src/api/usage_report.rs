@@ -5,13 +5,13 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
+    actor::principal,
     convert::report,
     pb::meterd::v1::{
         GetUsageRecordRequest, GetUsageRecordResponse, ListUsageRecordsRequest,
         ListUsageRecordsResponse, QueryProductUsageRequest, QueryProductUsageResponse,
         usage_report_service_server::UsageReportService,
     },
-    router::principal,
     status,
 };
 use crate::service::reports::Reports;

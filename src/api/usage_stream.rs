@@ -8,13 +8,13 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
 use super::{
+    actor::principal,
     convert::product_usage::{Reported, from_stream, to_stream},
     metrics::Metrics,
     pb::meterd::v1::{
         StreamProductUsageRequest, StreamProductUsageResponse,
         usage_ingest_service_server::UsageIngestService,
     },
-    router::principal,
     status,
 };
 use crate::{

@@ -3,16 +3,19 @@
 //! Credentials become a [`Principal`]; one table says which permissions each method needs. Knows
 //! nothing of what the methods do.
 
-mod permission;
 pub mod rpc_permissions;
 mod token;
 
+use std::sync::Arc;
+
 use crate::domain::{
+    access::{Client, ClientDirectory},
     caller::Caller,
+    credential::CredentialHash,
     id::{ClientId, IdError, OrganizationId},
 };
 
-pub use permission::Permission;
+pub use crate::domain::permission::Permission;
 pub use token::{AdminToken, AdminTokenError};
 
 /// An authenticated caller.
@@ -20,7 +23,7 @@ pub use token::{AdminToken, AdminTokenError};
 pub struct Principal {
     /// On whose behalf the call acts.
     pub caller: Caller,
-    permissions: Vec<Permission>,
+    permissions: Arc<[Permission]>,
 }
 
 impl Principal {
@@ -33,7 +36,15 @@ impl Principal {
             organization: OrganizationId::new(organization)?,
             client: ClientId::new(client)?,
         };
-        Ok(Self { caller, permissions: Permission::ALL.to_vec() })
+        Ok(Self { caller, permissions: Permission::ALL.into() })
+    }
+
+    /// The principal that a client is.
+    #[must_use]
+    pub fn of_client(client: &Client) -> Self {
+        let caller =
+            Caller { organization: client.organization.clone(), client: client.id.clone() };
+        Self { caller, permissions: client.permissions.iter().copied().collect() }
     }
 
     /// Whether the principal has at least one of `permissions`.
@@ -47,7 +58,7 @@ impl Principal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// No credentials, and the server wants some.
-    #[error("no credentials: send the header `authorization: Bearer <token>`")]
+    #[error("no credentials: send the header `authorization: Bearer <token>` or `api-key: <key>`")]
     Missing,
     /// The header is not of the form `Bearer <token>`.
     #[error("the authorization header must be of the form `Bearer <token>`")]
@@ -55,20 +66,41 @@ pub enum AuthError {
     /// Nobody has this token.
     #[error("the token is not valid")]
     Invalid,
+    /// Nobody has this API key, or not any more.
+    #[error("the API key is not valid")]
+    InvalidApiKey,
+    /// Token and API key belong to different clients.
+    #[error("the token and the API key belong to different clients")]
+    DifferentClients,
     /// The caller is known and may not do this.
-    #[error("the caller needs one of the permissions {}", names(.0))]
+    #[error("the caller needs one of the permissions {}", Permission::names(.0))]
     Forbidden(&'static [Permission]),
 }
 
-fn names(permissions: &[Permission]) -> String {
-    permissions.iter().map(|permission| permission.as_str()).collect::<Vec<_>>().join(", ")
+/// What a caller sends to be recognised.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Credentials<'a> {
+    /// The header `authorization`.
+    pub authorization: Option<&'a [u8]>,
+    /// The header `api-key`.
+    pub api_key: Option<&'a [u8]>,
 }
 
 /// How callers are recognised.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Authentication {
     admin_token: Option<(AdminToken, Principal)>,
     anonymous: Option<Principal>,
+    clients: Option<Arc<dyn ClientDirectory>>,
+}
+
+impl std::fmt::Debug for Authentication {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authentication")
+            .field("admin_token", &self.admin_token.is_some())
+            .field("anonymous", &self.anonymous.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 /// The organization of the static admin token.
@@ -88,38 +120,68 @@ impl Authentication {
         Ok(Self {
             admin_token: admin_token.map(|token| (token, operator)),
             anonymous: dev.then_some(developer),
+            clients: None,
         })
     }
 
-    /// Whether any caller could get in.
+    /// Lets in clients as well.
     #[must_use]
-    pub fn lets_anybody_in(&self) -> bool {
+    pub fn with_clients(mut self, clients: Arc<dyn ClientDirectory>) -> Self {
+        self.clients = Some(clients);
+        self
+    }
+
+    /// Whether somebody could get in who is no client.
+    #[must_use]
+    pub fn lets_in_without_clients(&self) -> bool {
         self.admin_token.is_some() || self.anonymous.is_some()
     }
 
-    /// Who the caller with this authorization header is.
+    /// Who the caller with these credentials is.
     ///
     /// # Errors
-    /// [`AuthError`] if nobody.
-    pub fn authenticate(&self, authorization: Option<&[u8]>) -> Result<&Principal, AuthError> {
-        let Some(header) = authorization else {
-            return self.anonymous.as_ref().ok_or(AuthError::Missing);
-        };
+    /// [`AuthError`] if nobody, or two.
+    pub fn authenticate(&self, credentials: Credentials<'_>) -> Result<Principal, AuthError> {
+        let by_token =
+            credentials.authorization.map(|header| self.by_header(header)).transpose()?;
+        let by_key = credentials.api_key.map(|key| self.by_api_key(key)).transpose()?;
+        match (by_token, by_key) {
+            (Some(token), Some(key)) if token.caller != key.caller => {
+                Err(AuthError::DifferentClients)
+            }
+            (Some(principal), _) | (None, Some(principal)) => Ok(principal),
+            (None, None) => self.anonymous.clone().ok_or(AuthError::Missing),
+        }
+    }
+
+    fn by_header(&self, header: &[u8]) -> Result<Principal, AuthError> {
         let (scheme, token) =
             header.split_at_checked("Bearer ".len()).ok_or(AuthError::Malformed)?;
         if !scheme.eq_ignore_ascii_case(b"Bearer ") {
             return Err(AuthError::Malformed);
         }
         match &self.admin_token {
-            Some((expected, principal)) if expected.matches(token) => Ok(principal),
+            Some((expected, principal)) if expected.matches(token) => Ok(principal.clone()),
             _ => Err(AuthError::Invalid),
         }
+    }
+
+    fn by_api_key(&self, key: &[u8]) -> Result<Principal, AuthError> {
+        let clients = self.clients.as_ref().ok_or(AuthError::InvalidApiKey)?;
+        let client =
+            clients.with_api_key(&CredentialHash::of(key)).ok_or(AuthError::InvalidApiKey)?;
+        clients.used(&client);
+        Ok(Principal::of_client(&client))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn bearer(header: &[u8]) -> Credentials<'_> {
+        Credentials { authorization: Some(header), api_key: None }
+    }
 
     fn authentication(dev: bool) -> Authentication {
         Authentication::new(Some(AdminToken::new("a secret token").unwrap()), dev).unwrap()
@@ -130,7 +192,7 @@ mod tests {
         let strict = authentication(false);
         let organization = |header: &[u8]| {
             strict
-                .authenticate(Some(header))
+                .authenticate(bearer(header))
                 .map(|principal| principal.caller.organization.to_string())
         };
         assert_eq!(organization(b"Bearer a secret token"), Ok("default".into()));
@@ -139,13 +201,16 @@ mod tests {
         assert_eq!(organization(b"Bearer "), Err(AuthError::Invalid));
         assert_eq!(organization(b"Basic abcdef"), Err(AuthError::Malformed));
         assert_eq!(organization(b""), Err(AuthError::Malformed));
-        assert_eq!(strict.authenticate(None).unwrap_err(), AuthError::Missing);
+        assert_eq!(strict.authenticate(Credentials::default()).unwrap_err(), AuthError::Missing);
     }
 
     #[test]
     fn development_mode_lets_in_without_credentials_but_not_with_wrong_ones() {
         let dev = authentication(true);
-        assert_eq!(dev.authenticate(None).unwrap().caller.organization.as_str(), "dev");
-        assert_eq!(dev.authenticate(Some(b"Bearer wrong")).unwrap_err(), AuthError::Invalid);
+        assert_eq!(
+            dev.authenticate(Credentials::default()).unwrap().caller.organization.as_str(),
+            "dev"
+        );
+        assert_eq!(dev.authenticate(bearer(b"Bearer wrong")).unwrap_err(), AuthError::Invalid);
     }
 }

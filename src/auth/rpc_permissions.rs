@@ -15,6 +15,7 @@ pub enum Access {
 const WRITE_PRODUCT: Access = Access::AnyOf(&[Permission::UsageProductWrite]);
 const VIEW_PRODUCT: Access = Access::AnyOf(&[Permission::UsageProductView]);
 const VIEW_CATALOG: Access = Access::AnyOf(&[Permission::CatalogView, Permission::CatalogAdmin]);
+const ADMINISTER_ACCESS: Access = Access::AnyOf(&[Permission::AccessAdmin]);
 const CHANGE_CATALOG: Access = Access::AnyOf(&[Permission::CatalogAdmin]);
 
 /// Method path → who may call it.
@@ -33,6 +34,16 @@ pub const RPC_ACCESS: &[(&str, Access)] = &[
     ("/meterd.v1.CatalogService/ListProductInstances", VIEW_CATALOG),
     ("/meterd.v1.CatalogService/GetProductInstance", VIEW_CATALOG),
     ("/meterd.v1.CatalogService/DeleteProductInstance", CHANGE_CATALOG),
+    ("/meterd.v1.AccessService/CreateOrganization", ADMINISTER_ACCESS),
+    ("/meterd.v1.AccessService/ListOrganizations", ADMINISTER_ACCESS),
+    ("/meterd.v1.AccessService/CreateClient", ADMINISTER_ACCESS),
+    ("/meterd.v1.AccessService/ListClients", ADMINISTER_ACCESS),
+    ("/meterd.v1.AccessService/GetClient", ADMINISTER_ACCESS),
+    ("/meterd.v1.AccessService/UpdateClient", ADMINISTER_ACCESS),
+    ("/meterd.v1.AccessService/RotateClientSecret", ADMINISTER_ACCESS),
+    ("/meterd.v1.AccessService/RotateApiKey", ADMINISTER_ACCESS),
+    ("/meterd.v1.AccessService/DeleteClient", ADMINISTER_ACCESS),
+    ("/meterd.v1.AccessService/ListAuditEvents", ADMINISTER_ACCESS),
     ("/grpc.health.v1.Health/Check", Access::Open),
     ("/grpc.health.v1.Health/List", Access::Open),
     ("/grpc.health.v1.Health/Watch", Access::Open),

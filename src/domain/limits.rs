@@ -44,3 +44,13 @@ pub const QUERY_ROWS_MAX: usize = 200_000;
 /// Longest `accept-past` a server may be configured with, in days. Log records hold usage times as
 /// 64-bit nanoseconds; ten years keeps them far from the end of that range.
 pub const ACCEPT_PAST_DAYS_MAX: u64 = 3660;
+
+/// Most secrets, and most API keys, that a client may have at once: the one in use and, after a rotation,
+/// the one before it.
+pub const CREDENTIALS_MAX: usize = 2;
+
+/// Longest time, in days, for which a rotated secret or key may still be accepted.
+pub const CREDENTIAL_OVERLAP_DAYS_MAX: i64 = 90;
+
+/// Longest subject and detail of an audit event, in characters.
+pub const AUDIT_TEXT_CHARS_MAX: usize = 512;

@@ -1,12 +1,16 @@
 //! What usage *is*: identifiers, records, quantities, calendar buckets, the catalog and the
 //! arithmetic of totals. Pure: no I/O, no clock, no randomness, no wire or storage types.
 
+pub mod access;
+pub mod audit;
 pub mod calendar;
 pub mod caller;
 pub mod catalog;
+pub mod credential;
 pub mod id;
 pub mod interval;
 pub mod limits;
+pub mod permission;
 pub mod quantity;
 pub mod record_scan;
 pub mod report;

@@ -9,6 +9,8 @@ use std::{
 };
 
 use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{
@@ -23,8 +25,10 @@ use tokio::{
     task::JoinSet,
 };
 
+use tower::ServiceExt as _;
+
 use super::first_bytes::FirstBytes;
-use crate::api::metrics::Metrics;
+use crate::api::{PeerAddress, metrics::Metrics};
 
 /// After an accept failed for want of descriptors: long enough for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -98,8 +102,8 @@ pub(super) async fn serve_connections(
             accepted = listener.accept() => accepted,
             _ = stopping.wait_for(|stopping| *stopping) => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok((stream, peer)) => (stream, peer.ip()),
             Err(error) => {
                 // Usually a lack of descriptors. Trying again at once would only burn a core.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -118,7 +122,12 @@ pub(super) async fn serve_connections(
             _permit: permit,
         };
         while open.try_join_next().is_some() {}
-        open.spawn(connection.serve(stream, protocol.clone(), graceful.watcher()));
+        open.spawn(connection.serve(
+            stream,
+            PeerAddress(peer),
+            protocol.clone(),
+            graceful.watcher(),
+        ));
     }
     drop(listener);
     if tokio::time::timeout(drain_timeout, graceful.shutdown()).await.is_err()
@@ -162,6 +171,7 @@ impl Connection {
     async fn serve(
         self,
         stream: TcpStream,
+        peer: PeerAddress,
         protocol: auto::Builder<TokioExecutor>,
         watcher: Watcher,
     ) {
@@ -169,7 +179,11 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         self.metrics.connections.inc();
         let (stream, opened) = FirstBytes::new(stream);
-        let service = TowerToHyperService::new(self.router);
+        let router = self.router.map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            request
+        });
+        let service = TowerToHyperService::new(router);
         let connection = protocol.serve_connection(TokioIo::new(stream), service).into_owned();
         tokio::select! {
             // How a connection ends is the peer's affair: resets and garbage are not worth a line.

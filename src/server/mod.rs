@@ -23,6 +23,8 @@ use crate::{
     auth::Authentication,
     service::{
         ServiceError,
+        access::Access,
+        audit::AuditTrail,
         catalogs::Catalogs,
         clock::Clock,
         committer::{Committer, CommitterLimits},
@@ -88,6 +90,7 @@ pub struct Server {
     store: Arc<dyn UsageStore>,
     committer: Arc<Committer>,
     catalogs: Arc<Catalogs>,
+    access: Arc<Access>,
     metrics: Arc<Metrics>,
     router: axum::Router,
     health: HealthReporter,
@@ -115,7 +118,10 @@ impl Server {
         let (api, api_address) = listen(config.listen).await?;
         let (admin, admin_address) = listen(config.admin_listen).await?;
         let metrics = Arc::new(Metrics::new());
-        let catalogs = Arc::new(Catalogs::load(Arc::clone(&store))?);
+        let audit = Arc::new(AuditTrail::new(Arc::clone(&store), Arc::clone(&clock)));
+        let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit))?);
+        let access = Access::load(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&audit))?;
+        let access = Arc::new(access);
         let committer = Committer::start(Arc::clone(&store), Arc::clone(&clock), config.committer)?;
         let services = ApiServices {
             usage: Arc::new(ProductUsage::new(
@@ -126,6 +132,8 @@ impl Server {
             )),
             reports: Arc::new(Reports::new(Arc::clone(&store), Arc::clone(&committer))),
             catalogs: Arc::clone(&catalogs),
+            access: Arc::clone(&access),
+            audit,
             metrics: Arc::clone(&metrics),
         };
         let (router, health) = api_router(
@@ -143,6 +151,7 @@ impl Server {
             store,
             committer,
             catalogs,
+            access,
             metrics,
             router,
             health,
@@ -165,6 +174,12 @@ impl Server {
     #[must_use]
     pub fn catalogs(&self) -> &Arc<Catalogs> {
         &self.catalogs
+    }
+
+    /// Who may call, for the first client of a new store.
+    #[must_use]
+    pub fn access(&self) -> &Arc<Access> {
+        &self.access
     }
 
     /// Serves until `shutdown` completes. Then health says NOT_SERVING, nothing new is taken, calls

@@ -5,9 +5,14 @@ use std::{collections::HashMap, ops::Bound, sync::Arc};
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
-use super::{Page, PageRequest, ServiceError, page::PageTokens};
+use super::{
+    Page, PageRequest, ServiceError,
+    audit::AuditTrail,
+    page::{PageTokens, list},
+};
 use crate::{
     domain::{
+        audit::{Actor, AuditAction},
         catalog::{Catalog, CatalogChange, DesiredCatalog, Product, ProductInstance},
         id::{OrganizationId, ProductId, ProductInstanceId},
     },
@@ -21,6 +26,7 @@ pub struct Catalogs(Arc<Shared>);
 
 struct Shared {
     store: Arc<dyn UsageStore>,
+    audit: Arc<AuditTrail>,
     snapshot: ArcSwap<Snapshot>,
     // Held from reading the catalog to showing the changed one, so changes happen one after another.
     changing: Arc<Mutex<()>>,
@@ -40,7 +46,7 @@ impl Catalogs {
     ///
     /// # Errors
     /// [`ServiceError`] if they cannot be read.
-    pub fn load(store: Arc<dyn UsageStore>) -> Result<Self, ServiceError> {
+    pub fn load(store: Arc<dyn UsageStore>, audit: Arc<AuditTrail>) -> Result<Self, ServiceError> {
         let snapshot: Snapshot = store
             .catalogs()?
             .into_iter()
@@ -48,6 +54,7 @@ impl Catalogs {
             .collect();
         Ok(Self(Arc::new(Shared {
             store,
+            audit,
             snapshot: ArcSwap::from_pointee(snapshot),
             changing: Arc::new(Mutex::new(())),
             empty: Arc::new(Catalog::default()),
@@ -60,17 +67,18 @@ impl Catalogs {
         self.0.of(organization)
     }
 
-    /// Makes an organization's catalog what is desired, durably and all at once; answers what changed.
+    /// Makes the catalog of the actor's organization what is desired, durably and all at once; answers what changed.
     ///
     /// # Errors
     /// [`ServiceError::InvalidArgument`] with every broken rule.
     pub async fn apply(
         &self,
-        organization: &OrganizationId,
+        actor: &Actor,
         desired: DesiredCatalog,
         validate_only: bool,
     ) -> Result<Vec<CatalogChange>, ServiceError> {
-        self.change(organization, validate_only, |catalog| Ok(catalog.apply(desired)?)).await
+        let change = |catalog: &Catalog| Ok(catalog.apply(desired)?);
+        self.change(actor, AuditAction::CatalogApplied, "", validate_only, change).await
     }
 
     /// Products by id, a page at a time.
@@ -110,12 +118,8 @@ impl Catalogs {
     ///
     /// # Errors
     /// [`ServiceError::NotFound`], or [`ServiceError::FailedPrecondition`] while it has instances.
-    pub async fn delete_product(
-        &self,
-        organization: &OrganizationId,
-        id: &str,
-    ) -> Result<(), ServiceError> {
-        self.change(organization, false, |catalog| {
+    pub async fn delete_product(&self, actor: &Actor, id: &str) -> Result<(), ServiceError> {
+        self.change(actor, AuditAction::ProductDeleted, id, false, |catalog| {
             let mut next = catalog.clone();
             next.products.remove(id).ok_or_else(|| no_product(id))?;
             match catalog.instances.values().find(|instance| instance.product.as_str() == id) {
@@ -167,12 +171,8 @@ impl Catalogs {
     ///
     /// # Errors
     /// [`ServiceError::NotFound`].
-    pub async fn delete_instance(
-        &self,
-        organization: &OrganizationId,
-        id: &str,
-    ) -> Result<(), ServiceError> {
-        self.change(organization, false, |catalog| {
+    pub async fn delete_instance(&self, actor: &Actor, id: &str) -> Result<(), ServiceError> {
+        self.change(actor, AuditAction::InstanceDeleted, id, false, |catalog| {
             let mut next = catalog.clone();
             next.instances.remove(id).ok_or_else(|| no_instance(id))?;
             Ok(next)
@@ -193,11 +193,14 @@ impl Catalogs {
     /// waits for it.
     async fn change(
         &self,
-        organization: &OrganizationId,
+        actor: &Actor,
+        action: AuditAction,
+        subject: &str,
         validate_only: bool,
         change: impl FnOnce(&Catalog) -> Result<Catalog, ServiceError>,
     ) -> Result<Vec<CatalogChange>, ServiceError> {
         let changing = Arc::clone(&self.0.changing).lock_owned().await;
+        let organization = &actor.caller.organization;
         let before = self.of(organization);
         let after = change(&before)?;
         let changes = before.changes_to(&after);
@@ -205,9 +208,12 @@ impl Catalogs {
             return Ok(changes);
         }
         let (shared, organization) = (Arc::clone(&self.0), organization.clone());
+        let (actor, subject) = (actor.clone(), subject.to_owned());
+        let detail = format!("{} entries changed", changes.len());
         // Runs to its end and keeps others out until then, even if the caller is dropped.
         let writing = tokio::task::spawn_blocking(move || {
-            shared.store.replace_catalog(&organization, &before, &after, &[])?;
+            let told = shared.audit.tell(&organization, &actor, action, &subject, &detail)?;
+            shared.store.replace_catalog(&organization, &before, &after, &[told])?;
             // Shown only once it is durable.
             let mut snapshot = Snapshot::clone(&shared.snapshot.load());
             snapshot.insert(organization, Arc::new(after));
@@ -225,26 +231,6 @@ impl Shared {
     fn of(&self, organization: &OrganizationId) -> Arc<Catalog> {
         Arc::clone(self.snapshot.load().get(organization).unwrap_or(&self.empty))
     }
-}
-
-/// One page of entries that come by id.
-fn list<T, I: Iterator<Item = (String, T)>>(
-    tokens: &PageTokens,
-    page: &PageRequest,
-    after: impl FnOnce(Option<&str>) -> I,
-) -> Result<Page<T>, ServiceError> {
-    let size = page.size()?;
-    let last: Option<String> = tokens.decode(&page.page_token)?;
-    let mut entries = after(last.as_deref());
-    let mut items = Vec::new();
-    let mut last_id = String::new();
-    for (id, item) in entries.by_ref().take(size) {
-        items.push(item);
-        last_id = id;
-    }
-    let next_page_token =
-        if entries.next().is_some() { tokens.encode(&last_id)? } else { String::new() };
-    Ok(Page { items, next_page_token })
 }
 
 fn no_product(id: &str) -> ServiceError {

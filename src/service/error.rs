@@ -57,6 +57,17 @@ pub enum ServiceError {
         /// Its name.
         name: String,
     },
+    /// There is one of that name already.
+    #[error("there is a {resource} {name:?} already")]
+    AlreadyExists {
+        /// The kind of thing.
+        resource: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The caller may not do this, whatever its permissions; the text says why.
+    #[error("{0}")]
+    PermissionDenied(String),
     /// The state of things forbids it; the text says which.
     #[error("{0}")]
     FailedPrecondition(String),
@@ -90,6 +101,11 @@ impl ServiceError {
         Self::NotFound { resource, name: shortened(name.to_owned(), ID_CHARS_MAX) }
     }
 
+    /// Something of that name is there already.
+    pub(super) fn already_exists(resource: &'static str, name: &str) -> Self {
+        Self::AlreadyExists { resource, name: name.to_owned() }
+    }
+
     /// What happened, for the log alone.
     #[must_use]
     pub fn internal_text(&self) -> Option<&str> {
@@ -97,6 +113,8 @@ impl ServiceError {
             Self::Unavailable(text) | Self::DataLoss(text) | Self::Internal(text) => Some(text),
             Self::InvalidArgument(_)
             | Self::NotFound { .. }
+            | Self::AlreadyExists { .. }
+            | Self::PermissionDenied(_)
             | Self::FailedPrecondition(_)
             | Self::Overloaded { .. } => None,
         }

@@ -1,5 +1,7 @@
 //! The use cases: what meterd does for its callers, in terms of the domain. Knows nothing of the wire.
 
+pub mod access;
+pub mod audit;
 pub mod catalogs;
 pub mod clock;
 pub mod committer;

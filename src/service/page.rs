@@ -113,6 +113,26 @@ impl PageTokens {
     }
 }
 
+/// One page of entries that come by id.
+pub(super) fn list<T, I: Iterator<Item = (String, T)>>(
+    tokens: &PageTokens,
+    page: &PageRequest,
+    after: impl FnOnce(Option<&str>) -> I,
+) -> Result<Page<T>, ServiceError> {
+    let size = page.size()?;
+    let last: Option<String> = tokens.decode(&page.page_token)?;
+    let mut entries = after(last.as_deref());
+    let mut items = Vec::new();
+    let mut last_id = String::new();
+    for (id, item) in entries.by_ref().take(size) {
+        items.push(item);
+        last_id = id;
+    }
+    let next_page_token =
+        if entries.next().is_some() { tokens.encode(&last_id)? } else { String::new() };
+    Ok(Page { items, next_page_token })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

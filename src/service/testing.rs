@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
+        audit::Actor,
         caller::Caller,
         catalog::{Catalog, Product, ProductInstance, Sku, State},
         id::{ClientId, OrganizationId, ProductId, ProductInstanceId, SkuId},
@@ -23,6 +24,7 @@ use crate::{
         usage::{LogSequence, StoredRecord, Submission, UsageRecord, UsageTarget},
         verdict::Decision,
     },
+    service::clock::ManualClock,
     store::{
         Probe, ProbeResult, ProbedSubmission, StoreError, StoreStatistics, StoreStatus,
         TotalsVisitor, UsageStore,
@@ -47,6 +49,14 @@ pub(super) fn caller(organization_name: &str) -> Caller {
         organization: organization(organization_name),
         client: ClientId::new("client").unwrap(),
     }
+}
+
+pub(super) fn actor(organization_name: &str) -> Actor {
+    Actor { caller: caller(organization_name), address: None }
+}
+
+pub(super) fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new(now()))
 }
 
 pub(super) fn uuid(number: usize) -> Uuid {

@@ -70,7 +70,7 @@ impl Requests {
         let mut message = DynamicMessage::new(descriptor.clone());
         for field in descriptor.fields() {
             // Mostly whole messages: half of them would fail for a trifle.
-            if self.0.below(10) < 8 {
+            if self.0.below(10) < 8 || field.name() == "client_id" {
                 message.set_field(&field, self.value(&field));
             }
         }
@@ -101,6 +101,12 @@ impl Requests {
             }
             Kind::Message(of) if of.full_name() == "google.protobuf.Timestamp" => {
                 Value::Message(self.time(&of))
+            }
+            Kind::Message(of) if of.full_name() == "google.protobuf.Duration" => {
+                let seconds = self.0.one_of(&[-1, 0, 3600, 86_400 * 90, 86_400 * 91]);
+                let mut message = DynamicMessage::new(of);
+                message.transcode_from(&prost_types::Duration { seconds, nanos: 0 }).unwrap();
+                Value::Message(message)
             }
             Kind::Message(of) => Value::Message(self.message(&of)),
             Kind::String => Value::String(self.text(field.name())),
@@ -150,6 +156,10 @@ impl Requests {
                 "yesterday",
                 "",
             ],
+            // Never empty: the server would make one up.
+            "client_id" => &["agent", "agent", "other agent", "nobody", &long],
+            "organization_id" => &["", "", "acme", "nowhere", "default"],
+            "permissions" => &["usage:product:write", "catalog:view", "access:admin", "nothing"],
             "time_zone" => &["", "UTC", "Europe/Berlin", "Asia/Kathmandu", "Mars/Base"],
             "page_token" => &["", "", "", "garbage", "AAAA"],
             _ => &["", "plain", "with \"quotes\" and ünïcode", "a\nb"],
@@ -240,8 +250,10 @@ fn flatten(name: &str, json: &Json, query: &mut form_urlencoded::Serializer<'_, 
 
 /// What servers make up themselves is not compared: only whether it is there.
 fn masked(mut json: Json) -> Json {
-    if let Some(token) = json.get_mut("nextPageToken") {
-        *token = Json::Bool(token.as_str() != Some(""));
+    for name in ["nextPageToken", "secret", "apiKey"] {
+        if let Some(text) = json.get_mut(name) {
+            *text = Json::Bool(text.as_str() != Some(""));
+        }
     }
     json
 }
@@ -271,6 +283,7 @@ async fn over_grpc(
             let http = match status.code() {
                 tonic::Code::InvalidArgument | tonic::Code::FailedPrecondition => 400,
                 tonic::Code::NotFound => 404,
+                tonic::Code::AlreadyExists => 409,
                 other => panic!("{other:?}: {}", status.message()),
             };
             (StatusCode::from_u16(http).unwrap(), json.unwrap())

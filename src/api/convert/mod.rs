@@ -1,5 +1,6 @@
 //! Between what the protos generate and what the use cases take and give.
 
+pub(super) mod access;
 pub(super) mod catalog;
 pub(super) mod product_usage;
 pub(super) mod report;

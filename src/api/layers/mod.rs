@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::{body::Body, extract::Request, response::Response};
-use http::{HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use tokio::{sync::Semaphore, time::Instant as Moment};
 use tonic::Status;
 use tracing::Instrument as _;
@@ -20,7 +20,7 @@ use self::answer::CallGuard;
 pub(super) use self::{answer::Outcome, request_id::HEADER as REQUEST_ID};
 use super::{metrics::Metrics, status};
 use crate::auth::{
-    AuthError, Authentication,
+    AuthError, Authentication, Credentials,
     rpc_permissions::{self, Access},
 };
 
@@ -28,6 +28,8 @@ use crate::auth::{
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Stands for all paths that are no method, in metrics and logs.
 const UNKNOWN_METHOD: &str = "unknown";
+/// Where an API key stands.
+const API_KEY: HeaderName = HeaderName::from_static("api-key");
 /// Stands for all documents.
 const DOCUMENT: &str = "document";
 
@@ -170,13 +172,14 @@ fn admit(
         }
     }
     if let Access::AnyOf(permissions) = call.access {
-        let authorization = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        let bytes = |name: &HeaderName| request.headers().get(name).map(HeaderValue::as_bytes);
+        let credentials =
+            Credentials { authorization: bytes(&header::AUTHORIZATION), api_key: bytes(&API_KEY) };
         let principal =
-            layers.authentication.authenticate(authorization).map_err(status::from_auth)?;
+            layers.authentication.authenticate(credentials).map_err(status::from_auth)?;
         if !principal.has_any(permissions) {
             return Err(status::from_auth(AuthError::Forbidden(permissions)));
         }
-        let principal = principal.clone();
         request.extensions_mut().insert(principal);
     }
     deadline::of(request.headers())

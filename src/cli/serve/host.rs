@@ -10,7 +10,7 @@ use crate::{
         CommandError, CommandResult,
         catalog_file::{CatalogFile, CatalogFileError},
     },
-    domain::id::OrganizationId,
+    domain::{audit::Actor, id::OrganizationId},
     server::Server,
     service::{ServiceError, catalogs::Catalogs, clock::SystemClock},
     store::{StoreStatus, UsageStore, sled::SledStore},
@@ -103,7 +103,8 @@ impl CatalogSource {
 
     async fn apply(&self, catalogs: &Catalogs, organization: &OrganizationId) -> CommandResult {
         let desired = self.file.desired().map_err(|faults| self.faulty(faults))?;
-        match catalogs.apply(organization, desired, false).await {
+        let actor = Actor::meterd(organization).context("cannot act for the organization")?;
+        match catalogs.apply(&actor, desired, false).await {
             Ok(changes) => {
                 let changes = changes.len();
                 tracing::info!(file = self.name, changes, "the catalog is applied");

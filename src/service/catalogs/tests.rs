@@ -3,12 +3,13 @@ use futures_util::FutureExt as _;
 use super::*;
 use crate::{
     domain::catalog::{ChangeKind, EntryKind, State},
-    service::testing::{TestStore, instance, organization, product, sku},
+    service::testing::{TestStore, actor, clock, instance, organization, product, sku},
 };
 
 fn load(store: &Arc<TestStore>) -> Arc<Catalogs> {
     let store: Arc<dyn UsageStore> = Arc::clone(store) as _;
-    Arc::new(Catalogs::load(store).unwrap())
+    let audit = Arc::new(AuditTrail::new(Arc::clone(&store), clock()));
+    Arc::new(Catalogs::load(store, audit).unwrap())
 }
 
 fn desired(products: Vec<Product>) -> DesiredCatalog {
@@ -31,7 +32,7 @@ async fn what_is_applied_is_stored_and_seen_by_its_organization_alone() {
     let store = TestStore::new();
     let catalogs = load(&store);
     let (acme, other) = (organization("acme"), organization("other"));
-    let changes = catalogs.apply(&acme, desired(vec![plain("p")]), false).await.unwrap();
+    let changes = catalogs.apply(&actor("acme"), desired(vec![plain("p")]), false).await.unwrap();
     let said: Vec<_> = changes.iter().map(|it| (it.entry, it.id.as_str(), it.change)).collect();
     assert_eq!(
         said,
@@ -54,12 +55,12 @@ async fn validating_and_applying_again_write_nothing() {
     let store = TestStore::new();
     let catalogs = load(&store);
     let acme = organization("acme");
-    let validated = catalogs.apply(&acme, desired(vec![plain("p")]), true).await.unwrap();
+    let validated = catalogs.apply(&actor("acme"), desired(vec![plain("p")]), true).await.unwrap();
     assert_eq!(validated.len(), 2);
     assert_eq!(*catalogs.of(&acme), Catalog::default());
-    let applied = catalogs.apply(&acme, desired(vec![plain("p")]), false).await.unwrap();
+    let applied = catalogs.apply(&actor("acme"), desired(vec![plain("p")]), false).await.unwrap();
     assert_eq!(applied, validated);
-    assert_eq!(catalogs.apply(&acme, desired(vec![plain("p")]), false).await.unwrap(), []);
+    assert_eq!(catalogs.apply(&actor("acme"), desired(vec![plain("p")]), false).await.unwrap(), []);
     assert_eq!(store.catalog_gate.passed(), 1);
 }
 
@@ -71,7 +72,7 @@ async fn every_violation_is_named() {
         instances: vec![instance("i", "nowhere", State::Active)],
         prune: false,
     };
-    let refused = catalogs.apply(&organization("acme"), wanted, true).await;
+    let refused = catalogs.apply(&actor("acme"), wanted, true).await;
     let Err(ServiceError::InvalidArgument(violations)) = refused else { panic!("{refused:?}") };
     let fields: Vec<_> = violations.iter().map(|it| it.field.as_str()).collect();
     assert_eq!(fields, ["products[1].id", "product_instances[0].product_id"]);
@@ -84,9 +85,9 @@ async fn a_change_that_cannot_be_stored_is_not_shown() {
     let acme = organization("acme");
     let before = catalogs.of(&acme);
     store.fail_catalog_changes();
-    let failed = catalogs.apply(&acme, desired(vec![plain("new")]), false).await;
+    let failed = catalogs.apply(&actor("acme"), desired(vec![plain("new")]), false).await;
     assert!(matches!(failed, Err(ServiceError::Unavailable(_))), "{failed:?}");
-    assert!(catalogs.delete_instance(&acme, "instance").await.is_err());
+    assert!(catalogs.delete_instance(&actor("acme"), "instance").await.is_err());
     assert_eq!(*catalogs.of(&acme), *before);
 }
 
@@ -102,7 +103,7 @@ async fn concurrent_changes_wait_for_each_other_and_all_take_effect() {
                 // Two organizations: one change of the map must not undo the other's.
                 let name = organization(["acme", "other"][number % 2]);
                 let wanted = desired(vec![plain(&format!("p{number}"))]);
-                catalogs.apply(&name, wanted, false).await
+                catalogs.apply(&actor(name.as_str()), wanted, false).await
             })
         })
         .collect();
@@ -126,12 +127,13 @@ async fn a_caller_that_hangs_up_changes_nothing() {
     let catalogs = load(&store);
     let acme = organization("acme");
     store.catalog_gate.close();
-    let call = catalogs.apply(&acme, desired(vec![plain("p")]), false);
+    let by = actor("acme");
+    let call = catalogs.apply(&by, desired(vec![plain("p")]), false);
     assert!(call.now_or_never().is_none());
     store.catalog_gate.await_waiting(1);
     store.catalog_gate.open();
     // Waits for the first one, and builds on it.
-    catalogs.apply(&acme, desired(vec![plain("q")]), false).await.unwrap();
+    catalogs.apply(&actor("acme"), desired(vec![plain("q")]), false).await.unwrap();
     let ids: Vec<_> = catalogs.of(&acme).products.keys().map(ToString::to_string).collect();
     assert_eq!(ids, ["p", "q"]);
     assert_eq!(stored(&store, "acme"), *catalogs.of(&acme));
@@ -142,16 +144,16 @@ async fn a_product_is_deleted_after_its_instances() {
     let store = TestStore::with_catalog(&["acme", "other"]);
     let catalogs = load(&store);
     let acme = organization("acme");
-    let early = catalogs.delete_product(&acme, "product").await;
+    let early = catalogs.delete_product(&actor("acme"), "product").await;
     assert!(matches!(early, Err(ServiceError::FailedPrecondition(_))), "{early:?}");
     for id in ["instance", "retired-instance"] {
         assert_eq!(catalogs.instance(&acme, id).unwrap().product.as_str(), "product");
-        catalogs.delete_instance(&acme, id).await.unwrap();
+        catalogs.delete_instance(&actor("acme"), id).await.unwrap();
     }
-    catalogs.delete_product(&acme, "product").await.unwrap();
+    catalogs.delete_product(&actor("acme"), "product").await.unwrap();
     let gone = |result| matches!(result, Err(ServiceError::NotFound { .. }));
-    assert!(gone(catalogs.delete_product(&acme, "product").await));
-    assert!(gone(catalogs.delete_instance(&acme, "instance").await));
+    assert!(gone(catalogs.delete_product(&actor("acme"), "product").await));
+    assert!(gone(catalogs.delete_instance(&actor("acme"), "instance").await));
     assert!(gone(catalogs.product(&acme, "product").map(drop)));
     assert!(gone(catalogs.instance(&acme, "instance").map(drop)));
     assert!(catalogs.product(&organization("other"), "product").is_ok());
@@ -175,7 +177,7 @@ async fn pages_hold_everything_once_in_order() {
     let instances: Vec<_> =
         (0..23).map(|number| instance(&format!("i{number:02}"), "p00", State::Active)).collect();
     let wanted = DesiredCatalog { products, instances, prune: false };
-    catalogs.apply(&acme, wanted.clone(), false).await.unwrap();
+    catalogs.apply(&actor("acme"), wanted.clone(), false).await.unwrap();
     for page_size in [1, 7, 22, 23, 24, 0] {
         let (mut listed_products, mut listed_instances) = (Vec::new(), Vec::new());
         let mut token = String::new();

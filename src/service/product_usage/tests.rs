@@ -7,6 +7,7 @@ use crate::{
         limits::{STREAM_RECORDS_MAX, WRITE_RECORDS_MAX},
     },
     service::{
+        audit::AuditTrail,
         clock::ManualClock,
         committer::CommitterLimits,
         testing::{Mishap, TestStore, caller, now, organization},
@@ -33,7 +34,8 @@ impl Bench {
             CommitterLimits::default(),
         )
         .unwrap();
-        let catalogs = Arc::new(Catalogs::load(Arc::clone(&shared)).unwrap());
+        let audit = Arc::new(AuditTrail::new(Arc::clone(&shared), clock.clone()));
+        let catalogs = Arc::new(Catalogs::load(Arc::clone(&shared), audit).unwrap());
         let usage = ProductUsage::new(
             Arc::clone(&committer),
             catalogs,

@@ -28,6 +28,7 @@ use meterd::{
     },
     auth::{AdminToken, Authentication},
     domain::{
+        audit::Actor,
         catalog::{DesiredCatalog, Product, ProductInstance, Sku, State},
         id::{OrganizationId, ProductId, ProductInstanceId, SkuId},
     },
@@ -121,7 +122,8 @@ impl TestServer {
                 .await
                 .unwrap();
         let organization = OrganizationId::new("default").unwrap();
-        server.catalogs().apply(&organization, sample_catalog(), false).await.unwrap();
+        let actor = Actor::meterd(&organization).unwrap();
+        server.catalogs().apply(&actor, sample_catalog(), false).await.unwrap();
         let (api, admin) = (server.api_address(), server.admin_address());
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(async move {

@@ -13,6 +13,16 @@ macro_rules! examples {
 }
 
 examples!(
+    "meterd.v1.AccessService.CreateClient",
+    "meterd.v1.AccessService.CreateOrganization",
+    "meterd.v1.AccessService.DeleteClient",
+    "meterd.v1.AccessService.GetClient",
+    "meterd.v1.AccessService.ListAuditEvents",
+    "meterd.v1.AccessService.ListClients",
+    "meterd.v1.AccessService.ListOrganizations",
+    "meterd.v1.AccessService.RotateApiKey",
+    "meterd.v1.AccessService.RotateClientSecret",
+    "meterd.v1.AccessService.UpdateClient",
     "meterd.v1.CatalogService.ApplyCatalog",
     "meterd.v1.CatalogService.DeleteProduct",
     "meterd.v1.CatalogService.DeleteProductInstance",

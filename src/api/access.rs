@@ -1,0 +1,202 @@
+//! Who may call.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    actor::actor,
+    convert::{access as convert, catalog::page_from_proto},
+    pb::meterd::v1::{
+        CreateClientRequest, CreateClientResponse, CreateOrganizationRequest,
+        CreateOrganizationResponse, DeleteClientRequest, DeleteClientResponse, GetClientRequest,
+        GetClientResponse, ListAuditEventsRequest, ListAuditEventsResponse, ListClientsRequest,
+        ListClientsResponse, ListOrganizationsRequest, ListOrganizationsResponse,
+        RotateApiKeyRequest, RotateApiKeyResponse, RotateClientSecretRequest,
+        RotateClientSecretResponse, UpdateClientRequest, UpdateClientResponse,
+        access_service_server::AccessService,
+    },
+    status,
+};
+use crate::{
+    domain::access::Client,
+    service::{
+        access::{Access, NewClient},
+        audit::AuditTrail,
+    },
+};
+
+/// Serves `meterd.v1.AccessService`.
+#[derive(Debug, Clone)]
+pub(super) struct AccessHandler {
+    pub(super) access: Arc<Access>,
+    pub(super) audit: Arc<AuditTrail>,
+}
+
+impl AccessHandler {
+    fn client(&self, client: &Client) -> super::pb::meterd::v1::Client {
+        convert::client_to_proto(client, self.access.last_used(client))
+    }
+}
+
+#[tonic::async_trait]
+impl AccessService for AccessHandler {
+    async fn create_organization(
+        &self,
+        request: Request<CreateOrganizationRequest>,
+    ) -> Result<Response<CreateOrganizationResponse>, Status> {
+        let actor = actor(&request)?;
+        let CreateOrganizationRequest { organization_id, name } = request.into_inner();
+        let created = self.access.create_organization(&actor, &organization_id, &name).await;
+        let organization = convert::organization_to_proto(&created.map_err(status::from_service)?);
+        Ok(Response::new(CreateOrganizationResponse { organization: Some(organization) }))
+    }
+
+    async fn list_organizations(
+        &self,
+        request: Request<ListOrganizationsRequest>,
+    ) -> Result<Response<ListOrganizationsResponse>, Status> {
+        let actor = actor(&request)?;
+        let ListOrganizationsRequest { page_size, page_token } = request.into_inner();
+        let page = page_from_proto(page_size, page_token);
+        let page = self.access.list_organizations(&actor, &page).map_err(status::from_service)?;
+        Ok(Response::new(ListOrganizationsResponse {
+            organizations: page.items.iter().map(convert::organization_to_proto).collect(),
+            next_page_token: page.next_page_token,
+        }))
+    }
+
+    async fn create_client(
+        &self,
+        request: Request<CreateClientRequest>,
+    ) -> Result<Response<CreateClientResponse>, Status> {
+        let actor = actor(&request)?;
+        let CreateClientRequest { organization_id, client_id, name, permissions } =
+            request.into_inner();
+        let organization =
+            self.access.reach(&actor, &organization_id).map_err(status::from_service)?;
+        let new = NewClient { id: client_id, name, permissions };
+        let created = self
+            .access
+            .create_client(&actor, &organization, new)
+            .await
+            .map_err(status::from_service)?;
+        Ok(Response::new(CreateClientResponse {
+            client: Some(self.client(&created.client)),
+            secret: created.secret.reveal().to_owned(),
+            api_key: created.api_key.reveal().to_owned(),
+        }))
+    }
+
+    async fn list_clients(
+        &self,
+        request: Request<ListClientsRequest>,
+    ) -> Result<Response<ListClientsResponse>, Status> {
+        let actor = actor(&request)?;
+        let ListClientsRequest { organization_id, page_size, page_token } = request.into_inner();
+        let organization =
+            self.access.reach(&actor, &organization_id).map_err(status::from_service)?;
+        let page = page_from_proto(page_size, page_token);
+        let page = self.access.list_clients(&organization, &page).map_err(status::from_service)?;
+        Ok(Response::new(ListClientsResponse {
+            clients: page.items.iter().map(|client| self.client(client)).collect(),
+            next_page_token: page.next_page_token,
+        }))
+    }
+
+    async fn get_client(
+        &self,
+        request: Request<GetClientRequest>,
+    ) -> Result<Response<GetClientResponse>, Status> {
+        let actor = actor(&request)?;
+        let GetClientRequest { organization_id, client_id } = request.into_inner();
+        let organization =
+            self.access.reach(&actor, &organization_id).map_err(status::from_service)?;
+        let client = self.access.client(&organization, &client_id).map_err(status::from_service)?;
+        Ok(Response::new(GetClientResponse { client: Some(self.client(&client)) }))
+    }
+
+    async fn update_client(
+        &self,
+        request: Request<UpdateClientRequest>,
+    ) -> Result<Response<UpdateClientResponse>, Status> {
+        let actor = actor(&request)?;
+        let UpdateClientRequest { organization_id, client_id, name, permissions } =
+            request.into_inner();
+        let organization =
+            self.access.reach(&actor, &organization_id).map_err(status::from_service)?;
+        let client = self
+            .access
+            .update_client(&actor, &organization, &client_id, name, &permissions)
+            .await
+            .map_err(status::from_service)?;
+        Ok(Response::new(UpdateClientResponse { client: Some(self.client(&client)) }))
+    }
+
+    async fn rotate_client_secret(
+        &self,
+        request: Request<RotateClientSecretRequest>,
+    ) -> Result<Response<RotateClientSecretResponse>, Status> {
+        let actor = actor(&request)?;
+        let RotateClientSecretRequest { organization_id, client_id, overlap } =
+            request.into_inner();
+        let organization =
+            self.access.reach(&actor, &organization_id).map_err(status::from_service)?;
+        let overlap = convert::overlap_from_proto(overlap).map_err(status::from_service)?;
+        let secret = self
+            .access
+            .rotate_secret(&actor, &organization, &client_id, overlap)
+            .await
+            .map_err(status::from_service)?;
+        Ok(Response::new(RotateClientSecretResponse { secret: secret.reveal().to_owned() }))
+    }
+
+    async fn rotate_api_key(
+        &self,
+        request: Request<RotateApiKeyRequest>,
+    ) -> Result<Response<RotateApiKeyResponse>, Status> {
+        let actor = actor(&request)?;
+        let RotateApiKeyRequest { organization_id, client_id, overlap } = request.into_inner();
+        let organization =
+            self.access.reach(&actor, &organization_id).map_err(status::from_service)?;
+        let overlap = convert::overlap_from_proto(overlap).map_err(status::from_service)?;
+        let api_key = self
+            .access
+            .rotate_api_key(&actor, &organization, &client_id, overlap)
+            .await
+            .map_err(status::from_service)?;
+        Ok(Response::new(RotateApiKeyResponse { api_key: api_key.reveal().to_owned() }))
+    }
+
+    async fn delete_client(
+        &self,
+        request: Request<DeleteClientRequest>,
+    ) -> Result<Response<DeleteClientResponse>, Status> {
+        let actor = actor(&request)?;
+        let DeleteClientRequest { organization_id, client_id } = request.into_inner();
+        let organization =
+            self.access.reach(&actor, &organization_id).map_err(status::from_service)?;
+        self.access
+            .delete_client(&actor, &organization, &client_id)
+            .await
+            .map_err(status::from_service)?;
+        Ok(Response::new(DeleteClientResponse {}))
+    }
+
+    async fn list_audit_events(
+        &self,
+        request: Request<ListAuditEventsRequest>,
+    ) -> Result<Response<ListAuditEventsResponse>, Status> {
+        let actor = actor(&request)?;
+        let ListAuditEventsRequest { organization_id, page_size, page_token } =
+            request.into_inner();
+        let organization =
+            self.access.reach(&actor, &organization_id).map_err(status::from_service)?;
+        let page = page_from_proto(page_size, page_token);
+        let page = self.audit.list(&organization, &page).await.map_err(status::from_service)?;
+        Ok(Response::new(ListAuditEventsResponse {
+            events: page.items.into_iter().map(convert::event_to_proto).collect(),
+            next_page_token: page.next_page_token,
+        }))
+    }
+}

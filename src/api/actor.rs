@@ -1,0 +1,25 @@
+//! Who is calling, as handlers see it.
+
+use std::net::IpAddr;
+
+use tonic::{Request, Status};
+
+use crate::{auth::Principal, domain::audit::Actor};
+
+/// The address that a connection comes from, in the extensions of its requests.
+#[derive(Debug, Clone, Copy)]
+pub struct PeerAddress(pub IpAddr);
+
+/// The caller, whom the layers have authenticated.
+pub(super) fn principal<T>(request: &Request<T>) -> Result<Principal, Status> {
+    request.extensions().get::<Principal>().cloned().ok_or_else(|| {
+        tracing::error!("a handler was reached without authentication");
+        Status::internal("internal error")
+    })
+}
+
+/// The caller, for the audit trail.
+pub(super) fn actor<T>(request: &Request<T>) -> Result<Actor, Status> {
+    let address = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
+    Ok(Actor { caller: principal(request)?.caller, address })
+}

@@ -1,0 +1,58 @@
+//! Who may call: organizations and their clients.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{
+    credential::{Credential, CredentialHash},
+    id::{ClientId, OrganizationId},
+    permission::Permission,
+};
+
+/// Whose usage it is: nothing crosses from one organization to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Organization {
+    /// Its id.
+    pub id: OrganizationId,
+    /// For people.
+    pub name: String,
+    /// When it was created.
+    pub created: Timestamp,
+}
+
+/// A program that may call on behalf of an organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// On whose behalf.
+    pub organization: OrganizationId,
+    /// Unique within the organization.
+    pub id: ClientId,
+    /// For people.
+    pub name: String,
+    /// What it may do.
+    pub permissions: BTreeSet<Permission>,
+    /// What it gets tokens with; the newest first.
+    pub secrets: Vec<Credential>,
+    /// What it may send with a call instead of a token; the newest first.
+    pub api_keys: Vec<Credential>,
+    /// When it was created.
+    pub created: Timestamp,
+}
+
+impl Client {
+    /// Whether `hash` is that of an API key that is accepted at `now`.
+    #[must_use]
+    pub fn has_api_key(&self, hash: &CredentialHash, now: Timestamp) -> bool {
+        self.api_keys.iter().any(|key| key.hash == *hash && key.is_valid(now))
+    }
+}
+
+/// Finds clients by what they send. Implemented by whoever keeps them.
+pub trait ClientDirectory: Send + Sync {
+    /// The client with an API key that is accepted now.
+    fn with_api_key(&self, hash: &CredentialHash) -> Option<Arc<Client>>;
+
+    /// Notes that a client has called.
+    fn used(&self, client: &Client);
+}

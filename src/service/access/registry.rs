@@ -1,0 +1,128 @@
+//! Everybody who may call, in memory: for every call a look-up, for every change a copy.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
+    sync::Arc,
+};
+
+use super::entry;
+use crate::{
+    domain::{
+        access::{Client, Organization},
+        credential::CredentialHash,
+        id::{ClientId, OrganizationId},
+    },
+    service::ServiceError,
+    store::{
+        StoreError, UsageStore,
+        document::{Collection, DocumentChange},
+    },
+};
+
+type ClientKey = (OrganizationId, ClientId);
+
+/// Organizations, clients, and which client has which API key.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Registry {
+    organizations: BTreeMap<OrganizationId, Organization>,
+    clients: BTreeMap<ClientKey, Arc<Client>>,
+    by_api_key: HashMap<CredentialHash, ClientKey>,
+}
+
+impl Registry {
+    pub(super) fn load(store: &dyn UsageStore) -> Result<Self, StoreError> {
+        let mut registry = Self::default();
+        for document in store.documents(Collection::Organizations)? {
+            let organization = entry::organization(&document)?;
+            registry.organizations.insert(organization.id.clone(), organization);
+        }
+        for document in store.documents(Collection::Clients)? {
+            registry.insert(Arc::new(entry::client(&document)?));
+        }
+        Ok(registry)
+    }
+
+    fn insert(&mut self, client: Arc<Client>) {
+        let key = (client.organization.clone(), client.id.clone());
+        self.by_api_key.retain(|_, owner| *owner != key);
+        for credential in &client.api_keys {
+            self.by_api_key.insert(credential.hash, key.clone());
+        }
+        self.clients.insert(key, client);
+    }
+
+    pub(super) fn organization(&self, id: &str) -> Option<&Organization> {
+        self.organizations.get(id)
+    }
+
+    pub(super) fn organizations_after<'a>(
+        &'a self,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = &'a Organization> + use<'a> {
+        let from = after.and_then(|id| OrganizationId::new(id).ok());
+        let from = from.map_or(Bound::Unbounded, Bound::Excluded);
+        self.organizations.range((from, Bound::Unbounded)).map(|(_, organization)| organization)
+    }
+
+    pub(super) fn put_organization(
+        &mut self,
+        organization: Organization,
+    ) -> Result<DocumentChange, ServiceError> {
+        let change = entry::of_organization(&organization)?;
+        self.organizations.insert(organization.id.clone(), organization);
+        Ok(change)
+    }
+
+    pub(super) fn clients(&self) -> impl Iterator<Item = &Arc<Client>> {
+        self.clients.values()
+    }
+
+    pub(super) fn client(&self, organization: &OrganizationId, id: &str) -> Option<&Arc<Client>> {
+        let id = ClientId::new(id).ok()?;
+        self.clients.get(&(organization.clone(), id))
+    }
+
+    pub(super) fn clients_after<'a>(
+        &'a self,
+        organization: &OrganizationId,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = &'a Arc<Client>> + use<'a> {
+        let organization = organization.clone();
+        let first = after.and_then(|id| ClientId::new(id).ok());
+        self.clients
+            .iter()
+            .map(|(_, client)| client)
+            .filter(move |client| client.organization == organization)
+            .filter(move |client| first.as_ref().is_none_or(|first| client.id > *first))
+    }
+
+    pub(super) fn with_api_key(&self, hash: &CredentialHash) -> Option<&Arc<Client>> {
+        self.clients.get(self.by_api_key.get(hash)?)
+    }
+
+    pub(super) fn put_client(
+        &mut self,
+        client: Arc<Client>,
+    ) -> Result<DocumentChange, ServiceError> {
+        let change = entry::of_client(&client)?;
+        self.insert(client);
+        Ok(change)
+    }
+
+    pub(super) fn remove_client(
+        &mut self,
+        organization: &OrganizationId,
+        id: &str,
+    ) -> Option<DocumentChange> {
+        let key = (organization.clone(), ClientId::new(id).ok()?);
+        let client = self.clients.remove(&key)?;
+        self.by_api_key.retain(|_, owner| *owner != key);
+        Some(DocumentChange {
+            collection: Collection::Clients,
+            organization: client.organization.clone(),
+            name: client.id.to_string(),
+            body: None,
+        })
+    }
+}
