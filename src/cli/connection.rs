@@ -31,16 +31,26 @@ pub(super) struct ServerOptions {
     /// Bearer token; not needed by a server in --dev mode
     #[arg(long, env = "METERD_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub(super) token: Option<String>,
+
+    /// API key of a client, instead of a token
+    #[arg(long, env = "METERD_API_KEY", value_name = "KEY", hide_env_values = true)]
+    pub(super) api_key: Option<String>,
 }
 
 /// Adds the credentials to every call.
 #[derive(Debug, Clone)]
-pub(super) struct Credentials(Option<MetadataValue<Ascii>>);
+pub(super) struct Credentials {
+    authorization: Option<MetadataValue<Ascii>>,
+    api_key: Option<MetadataValue<Ascii>>,
+}
 
 impl Interceptor for Credentials {
     fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
-        if let Some(value) = &self.0 {
+        if let Some(value) = &self.authorization {
             request.metadata_mut().insert("authorization", value.clone());
+        }
+        if let Some(value) = &self.api_key {
+            request.metadata_mut().insert("api-key", value.clone());
         }
         Ok(request)
     }
@@ -87,14 +97,22 @@ impl ServerOptions {
     }
 
     fn credentials(&self) -> CommandResult<Credentials> {
-        let Some(token) = self.token.as_deref().filter(|token| !token.is_empty()) else {
-            return Ok(Credentials(None));
+        let header = |what: &str, text: String| {
+            let mut value: MetadataValue<Ascii> = text.parse().map_err(|_| {
+                CommandError::usage(format!(
+                    "the {what} holds characters that cannot be sent in a header"
+                ))
+            })?;
+            value.set_sensitive(true);
+            Ok::<_, CommandError>(value)
         };
-        let mut value: MetadataValue<Ascii> = format!("Bearer {token}").parse().map_err(|_| {
-            CommandError::usage("the token holds characters that cannot be sent in a header")
-        })?;
-        value.set_sensitive(true);
-        Ok(Credentials(Some(value)))
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        Ok(Credentials {
+            authorization: given(&self.token)
+                .map(|token| header("token", format!("Bearer {token}")))
+                .transpose()?,
+            api_key: given(&self.api_key).map(|key| header("API key", key)).transpose()?,
+        })
     }
 }
 

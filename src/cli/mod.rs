@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything else to stderr. Nothing here decides anything about usage; commands
 //! that need a server talk gRPC to it like any other client.
 
+mod access;
 mod catalog;
 mod catalog_file;
 mod connection;
@@ -44,6 +45,11 @@ enum Command {
     Write(write::WriteCommand),
     Query(query::QueryCommand),
     Records(records::RecordsCommand),
+    #[command(subcommand)]
+    Client(access::client::ClientCommand),
+    #[command(subcommand)]
+    Organization(access::organization::OrganizationCommand),
+    Audit(access::audit::AuditCommand),
     Openapi(openapi::OpenapiCommand),
     Verify(verify::VerifyCommand),
 }
@@ -61,6 +67,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> CommandResult {
         Command::Write(command) => block_on(command.run()),
         Command::Query(command) => block_on(command.run()),
         Command::Records(command) => block_on(command.run()),
+        Command::Client(command) => block_on(command.run()),
+        Command::Organization(command) => block_on(command.run()),
+        Command::Audit(command) => block_on(command.run()),
         Command::Openapi(command) => command.run(),
         Command::Verify(command) => command.run(),
     }

@@ -23,12 +23,10 @@ fn flags_win_over_variables_and_variables_over_the_file() {
     flag.env("METERD_ACCEPT_PAST", "10958 days");
     run(flag).fails(2, &[&refused(14610)]);
 
-    // The file itself may be named by a variable, and what nobody sets has a default: not --dev, so a
-    // token is missing.
-    let other = file(directory.path(), "d.toml", "");
+    // The file itself may be named by a variable.
     let mut named = meterd(&["serve"]);
-    named.env("METERD_CONFIG", &other);
-    run(named).fails(2, &["METERD_ADMIN_TOKEN", "--admin-token-file", "--dev"]);
+    named.env("METERD_CONFIG", &config);
+    run(named).fails(2, &[&refused(7305)]);
 }
 
 #[test]

@@ -9,7 +9,10 @@
     unreachable_pub
 )]
 
+mod access_isolation;
+mod access_matrix;
 mod architecture;
+mod cli_access;
 mod cli_catalog;
 mod cli_config;
 mod cli_demo;

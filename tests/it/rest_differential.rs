@@ -3,7 +3,7 @@
 //! Two servers begin alike; one hears everything over gRPC, the other over REST. `METERD_DIFFERENTIAL_CASES`
 //! for more cases, `METERD_DIFFERENTIAL_SEED` to repeat some.
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
 use http::{Method, StatusCode, uri::PathAndQuery};
 use meterd::api::pb;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -13,54 +13,14 @@ use prost_reflect::{
     ReflectMessage as _, SerializeOptions, Value,
 };
 use serde_json::Value as Json;
-use tonic::{
-    Request, Status,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-};
+use tonic::Request;
 
 use crate::support::{
     http::call,
     random::Random,
+    raw::Raw,
     server::{TOKEN, TestServer},
 };
-
-/// Messages as bytes.
-#[derive(Clone, Copy)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put(message);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
-}
 
 /// Makes requests up.
 struct Requests(Random);

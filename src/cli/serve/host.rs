@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::settings::Settings;
+use super::{first_administrator, settings::Settings};
 use crate::{
     cli::{
         CommandError, CommandResult,
@@ -32,6 +32,8 @@ impl Host {
             None => None,
         };
         let store = settings.store;
+        let data_dir = store.data_dir.clone();
+        let nobody_else = !settings.server.authentication.lets_in_without_clients();
         let store = tokio::task::spawn_blocking(move || SledStore::open(store))
             .await
             .context("opening the store failed")?
@@ -48,6 +50,9 @@ impl Host {
                 fill_if_empty(catalogs, &settings.organization).await?
             }
             None => {}
+        }
+        if nobody_else && !server.access().has_clients() {
+            first_administrator::create(server.access(), &data_dir).await?;
         }
         Ok(Self { store, server })
     }

@@ -1,5 +1,6 @@
 //! `meterd serve`: the server.
 
+mod first_administrator;
 mod host;
 mod settings;
 

@@ -6,5 +6,6 @@ pub mod http;
 pub mod load;
 pub mod process;
 pub mod random;
+pub mod raw;
 pub mod server;
 pub mod usage;

@@ -13,6 +13,7 @@ use meterd::{
         CallLimits, CrossOrigin,
         pb::{
             meterd::v1::{
+                access_service_client::AccessServiceClient,
                 catalog_service_client::CatalogServiceClient,
                 usage_ingest_service_client::UsageIngestServiceClient,
                 usage_report_service_client::UsageReportServiceClient,
@@ -171,6 +172,10 @@ impl TestServer {
 
     pub fn catalog(&self) -> CatalogServiceClient<Authed> {
         CatalogServiceClient::new(self.authed())
+    }
+
+    pub fn access(&self) -> AccessServiceClient<Authed> {
+        AccessServiceClient::new(self.authed())
     }
 
     /// Begins the shutdown without waiting for its end.

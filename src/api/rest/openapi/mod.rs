@@ -80,6 +80,12 @@ pub fn document(pool: &DescriptorPool, dialects: &[(&str, Dialect)]) -> Result<V
                     "scheme": "bearer",
                     "description": "A token in the header `Authorization: Bearer …`",
                 },
+                "apiKey": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "api-key",
+                    "description": "A client's API key",
+                },
             },
         },
     }))

@@ -51,7 +51,7 @@ pub(super) fn describe(
     operation.insert("responses".into(), responses(binding, comments, schemas, example.as_ref()));
     let security = match rpc_permissions::find(binding.grpc_path.as_str()) {
         Some((_, Access::Open)) => json!([]),
-        _ => json!([{"bearer": []}]),
+        _ => json!([{"bearer": []}, {"apiKey": []}]),
     };
     operation.insert("security".into(), security);
     Value::Object(operation)

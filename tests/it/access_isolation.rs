@@ -1,0 +1,195 @@
+//! Two organizations with the same names for everything: neither sees anything of the other.
+
+use std::{path::Path, sync::Arc};
+
+use http::{Method, StatusCode};
+use meterd::store::sled::{SledStore, StoreOptions};
+use serde_json::{Value, json};
+
+use crate::support::{
+    http::{Answer, call},
+    server::{Setup, TestServer},
+};
+
+const WRITE: &str = "/marketplace/metering/v1/imageProductUsage/write";
+const SHARED: &str = "6f1f4b0e-8c1d-4d6e-9a55-2b8f5a1c7d10";
+const ONLY_ALPHA: &str = "6f1f4b0e-8c1d-4d6e-9a55-2b8f5a1c7d11";
+
+struct Organization<'a> {
+    server: &'a TestServer,
+    secret: String,
+    api_key: String,
+}
+
+impl<'a> Organization<'a> {
+    /// An organization with an administrator `agent`, made by the operator.
+    async fn new(server: &'a TestServer, id: &str) -> Self {
+        let post = async |path: &str, body: Value| {
+            let answer = call(Method::POST, path).json(body).send(server.api).await;
+            assert_eq!(answer.status, StatusCode::OK, "{}", answer.json());
+            answer.json()
+        };
+        post("/v1/access/organizations", json!({"organizationId": id})).await;
+        let client = json!({
+            "organizationId": id,
+            "clientId": "agent",
+            "name": format!("Agent of {id}"),
+            "permissions": [
+                "usage:product:write", "usage:product:view", "catalog:admin", "access:admin",
+            ],
+        });
+        let created = post("/v1/access/clients", client).await;
+        let text = |name: &str| created[name].as_str().unwrap().to_owned();
+        Self { server, secret: text("secret"), api_key: text("apiKey") }
+    }
+
+    async fn send(&self, method: Method, target: &str, body: Option<Value>) -> Answer {
+        let mut call = call(method, target).anonymous().header("api-key", &self.api_key);
+        if let Some(body) = body {
+            call = call.json(body);
+        }
+        call.send(self.server.api).await
+    }
+
+    async fn get(&self, target: &str) -> Value {
+        let answer = self.send(Method::GET, target, None).await;
+        assert_eq!(answer.status, StatusCode::OK, "{target}: {}", answer.json());
+        answer.json()
+    }
+
+    async fn post(&self, target: &str, body: Value) -> Value {
+        let answer = self.send(Method::POST, target, Some(body)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{target}: {}", answer.json());
+        answer.json()
+    }
+
+    async fn sells(&self, sku: &str) {
+        let product =
+            json!({"id": "product", "name": format!("sells {sku}"), "skus": [{"id": sku}]});
+        self.post("/v1/catalog:apply", json!({"products": [product]})).await;
+    }
+
+    async fn writes(&self, sku: &str, uuid: &str, quantity: i64) -> Value {
+        let record = json!({"uuid": uuid, "skuId": sku, "quantity": quantity, "timestamp": "2026-11-20T12:00:00Z"});
+        self.post(WRITE, json!({"productId": "product", "usageRecords": [record]})).await
+    }
+}
+
+#[tokio::test]
+async fn equal_names_are_different_things() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SledStore::open(StoreOptions::new(directory.path())).unwrap();
+    let server = TestServer::with(Setup { store: Arc::new(store), ..Setup::default() }).await;
+    let [alpha, beta] =
+        [Organization::new(&server, "alpha").await, Organization::new(&server, "beta").await];
+    alpha.sells("alpha-sku").await;
+    beta.sells("beta-sku").await;
+
+    // The same uuid is accepted once by each; the SKU of the other is unknown.
+    for (organization, sku, foreign, quantity) in
+        [(&alpha, "alpha-sku", "beta-sku", 7), (&beta, "beta-sku", "alpha-sku", 11)]
+    {
+        let written = organization.writes(sku, SHARED, quantity).await;
+        assert_eq!(written["accepted"][0]["uuid"], SHARED, "{written}");
+        let refused = organization.writes(foreign, ONLY_ALPHA, 1).await;
+        assert_eq!(refused["rejected"][0]["reason"], "INVALID_SKU_ID");
+    }
+    alpha.writes("alpha-sku", ONLY_ALPHA, 13).await;
+
+    // Whatever one can read names nothing of the other, and the other's things are not there.
+    let query = json!({
+        "interval": "2026-11-20/P1D",
+        "groupBy": ["USAGE_DIMENSION_SKU", "USAGE_DIMENSION_CLIENT"],
+    });
+    for (organization, own, foreign, total) in
+        [(&alpha, "alpha", "beta", "20"), (&beta, "beta", "alpha", "11")]
+    {
+        let totals = organization.post("/v1/productUsage:query", query.clone()).await;
+        assert_eq!(totals["totalQuantity"], total);
+        let record = organization.get(&format!("/v1/usageRecords/{SHARED}")).await;
+        assert_eq!(record["record"]["skuId"], format!("{own}-sku"));
+        for target in [
+            "/v1/usageRecords",
+            "/v1/catalog/products",
+            "/v1/catalog/products/product",
+            "/v1/access/organizations",
+            "/v1/access/clients",
+            "/v1/access/clients/agent",
+            "/v1/access/auditEvents",
+        ] {
+            let answer = organization.get(target).await.to_string();
+            assert!(answer.contains(own) || answer.contains("agent"), "{target}: {answer}");
+            assert!(!answer.contains(foreign), "{target}: {answer}");
+        }
+        // What exists elsewhere is not told apart from what does not exist at all.
+        let other = |of: &str| {
+            [
+                (Method::GET, format!("/v1/access/clients/agent?organizationId={of}")),
+                (Method::GET, format!("/v1/access/clients?organizationId={of}")),
+                (Method::DELETE, format!("/v1/access/clients/agent?organizationId={of}")),
+                (Method::GET, format!("/v1/access/auditEvents?organizationId={of}")),
+            ]
+        };
+        for ((method, there), (_, nowhere)) in other(foreign).into_iter().zip(other("nowhere")) {
+            let there = organization.send(method.clone(), &there, None).await;
+            let nowhere = organization.send(method, &nowhere, None).await;
+            assert_eq!(
+                (there.status, nowhere.status),
+                (StatusCode::NOT_FOUND, StatusCode::NOT_FOUND)
+            );
+            assert_eq!(
+                there.json().to_string().replace(foreign, "nowhere"),
+                nowhere.json().to_string()
+            );
+        }
+        let create =
+            json!({"organizationId": foreign, "clientId": "spy", "permissions": ["access:admin"]});
+        let refused = organization.send(Method::POST, "/v1/access/clients", Some(create)).await;
+        assert_eq!(refused.status, StatusCode::NOT_FOUND);
+    }
+    let missing = beta.send(Method::GET, &format!("/v1/usageRecords/{ONLY_ALPHA}"), None).await;
+    assert_eq!(missing.status, StatusCode::NOT_FOUND);
+
+    // A page token of one is none of the other's.
+    let page = alpha.get("/v1/usageRecords?pageSize=1").await;
+    let token = page["nextPageToken"].as_str().unwrap();
+    assert_ne!(token, "");
+    let target = format!("/v1/usageRecords?pageSize=1&pageToken={token}");
+    assert_eq!(beta.send(Method::GET, &target, None).await.status, StatusCode::BAD_REQUEST);
+    alpha.get(&target).await;
+
+    // Deleting one's catalog leaves the other's.
+    let deleted = alpha.send(Method::DELETE, "/v1/catalog/products/product", None).await;
+    assert_eq!(deleted.status, StatusCode::OK);
+    beta.writes("beta-sku", ONLY_ALPHA, 1).await;
+
+    let texts: Vec<String> = [&alpha, &beta]
+        .into_iter()
+        .flat_map(|organization| [organization.secret.clone(), organization.api_key.clone()])
+        .collect();
+    server.stop().await;
+    assert_nowhere(directory.path(), &texts);
+}
+
+/// No file has any of the texts, or the random part of one.
+fn assert_nowhere(directory: &Path, texts: &[String]) {
+    let mut files = 0;
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let bytes = std::fs::read(&path).unwrap();
+            files += 1;
+            for text in texts {
+                let random = text.split_once('_').unwrap().1.as_bytes();
+                let found = bytes.windows(random.len()).any(|window| window == random);
+                assert!(!found, "{} tells a secret", path.display());
+            }
+        }
+    }
+    assert!(files > 1, "{files}");
+}

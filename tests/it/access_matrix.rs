@@ -1,0 +1,158 @@
+//! Every method, with every kind of credential, over gRPC and over REST.
+
+use bytes::Bytes;
+use http::{Method, StatusCode, uri::PathAndQuery};
+use meterd::{
+    api::pb::{self, meterd::v1::CreateClientRequest},
+    auth::{
+        Permission,
+        rpc_permissions::{Access, RPC_ACCESS},
+    },
+};
+use prost_reflect::{DescriptorPool, MethodDescriptor};
+use tonic::{Code, Request};
+
+use crate::support::{
+    http::call,
+    raw::Raw,
+    server::{TOKEN, TestServer},
+};
+
+/// What a caller sends.
+#[derive(Debug, Clone)]
+struct Credentials(Vec<(&'static str, String)>);
+
+/// The gRPC code of an answer to an empty message.
+async fn over_grpc(server: &TestServer, path: &str, credentials: &Credentials) -> Code {
+    let mut client = tonic::client::Grpc::new(server.channel());
+    client.ready().await.unwrap();
+    let mut request = Request::new(Bytes::new());
+    for (name, value) in &credentials.0 {
+        request.metadata_mut().insert(*name, value.parse().unwrap());
+    }
+    let path = PathAndQuery::try_from(path).unwrap();
+    match client.unary(request, path, Raw).await {
+        Ok(_) => Code::Ok,
+        Err(status) => status.code(),
+    }
+}
+
+/// The HTTP status of an answer to an empty body, where the method has a path.
+async fn over_rest(
+    server: &TestServer,
+    method: &MethodDescriptor,
+    credentials: &Credentials,
+) -> Option<StatusCode> {
+    let options = method.options();
+    let extension = method.parent_pool().get_extension_by_name("google.api.http").unwrap();
+    let rule = options.has_extension(&extension).then(|| options.get_extension(&extension))?;
+    let rule = rule.as_message().unwrap();
+    let (verb, path) = ["get", "put", "post", "delete"].into_iter().find_map(|verb| {
+        let path = rule.get_field_by_name(verb)?.as_str()?.to_owned();
+        (!path.is_empty()).then_some((verb, path))
+    })?;
+    let target = path.replace('{', "").replace('}', "");
+    let method = Method::from_bytes(verb.to_uppercase().as_bytes()).unwrap();
+    let mut call = call(method, &target).anonymous();
+    for (name, value) in &credentials.0 {
+        call = call.header(name, value);
+    }
+    Some(call.send(server.api).await.status)
+}
+
+/// A client with these permissions; its API key.
+async fn key_of(server: &TestServer, id: &str, permissions: &[Permission]) -> String {
+    let request = CreateClientRequest {
+        client_id: id.into(),
+        permissions: permissions.iter().map(ToString::to_string).collect(),
+        ..Default::default()
+    };
+    server.access().create_client(request).await.unwrap().into_inner().api_key
+}
+
+#[tokio::test]
+async fn every_method_lets_in_those_who_may_and_nobody_else() {
+    let server = TestServer::start().await;
+    let key = |key: &str| Credentials(vec![("api-key", key.to_owned())]);
+    let token = |token: &str| Credentials(vec![("authorization", format!("Bearer {token}"))]);
+    let mut by_permission = Vec::new();
+    for (at, permission) in Permission::ALL.into_iter().enumerate() {
+        by_permission
+            .push((permission, key_of(&server, &format!("only-{at}"), &[permission]).await));
+    }
+    let nothing = key_of(&server, "nothing", &[]).await;
+    let deleted = key_of(&server, "deleted", &Permission::ALL).await;
+    let request =
+        pb::meterd::v1::DeleteClientRequest { client_id: "deleted".into(), ..Default::default() };
+    server.access().delete_client(request).await.unwrap();
+
+    let nobody = [
+        Credentials(Vec::new()),
+        token(""),
+        token("garbage"),
+        token(&"x".repeat(10_000)),
+        token(&TOKEN[..TOKEN.len() - 1]),
+        Credentials(vec![("authorization", TOKEN.to_owned())]),
+        Credentials(vec![("authorization", "Basic dXNlcjpwYXNz".to_owned())]),
+        key(""),
+        key("garbage"),
+        key(TOKEN),
+        key(&deleted),
+        token(&nothing),
+        // The key of one client beside the token of another.
+        Credentials(vec![
+            ("authorization", format!("Bearer {TOKEN}")),
+            ("api-key", by_permission[0].1.clone()),
+        ]),
+        Credentials(vec![
+            ("authorization", "Bearer garbage".to_owned()),
+            ("api-key", by_permission[0].1.clone()),
+        ]),
+    ];
+    let pool = DescriptorPool::decode(pb::DESCRIPTOR_SET).unwrap();
+    let mut tried = 0;
+    for (path, access) in RPC_ACCESS {
+        let Access::AnyOf(wanted) = access else { continue };
+        let (service, name) = path[1..].split_once('/').unwrap();
+        let service = pool.get_service_by_name(service).unwrap();
+        let method = service.methods().find(|method| method.name() == name).unwrap();
+        let check =
+            async |credentials: &Credentials, grpc: Option<Code>, rest: Option<StatusCode>| {
+                let code = over_grpc(&server, path, credentials).await;
+                let status = over_rest(&server, &method, credentials).await;
+                match grpc {
+                    Some(expected) => assert_eq!(code, expected, "{path} {credentials:?}"),
+                    None => assert!(
+                        !matches!(code, Code::Unauthenticated | Code::PermissionDenied),
+                        "{path} {credentials:?}: {code:?}"
+                    ),
+                }
+                if let Some(status) = status {
+                    match rest {
+                        Some(expected) => assert_eq!(status, expected, "{path} {credentials:?}"),
+                        None => assert!(
+                            !matches!(status.as_u16(), 401 | 403 | 500..),
+                            "{path} {credentials:?}: {status}"
+                        ),
+                    }
+                }
+            };
+        for credentials in &nobody {
+            check(credentials, Some(Code::Unauthenticated), Some(StatusCode::UNAUTHORIZED)).await;
+            tried += 1;
+        }
+        let forbidden = (Some(Code::PermissionDenied), Some(StatusCode::FORBIDDEN));
+        check(&key(&nothing), forbidden.0, forbidden.1).await;
+        for (permission, its_key) in &by_permission {
+            if wanted.contains(permission) {
+                check(&key(its_key), None, None).await;
+            } else {
+                check(&key(its_key), forbidden.0, forbidden.1).await;
+            }
+            tried += 1;
+        }
+        check(&token(TOKEN), None, None).await;
+    }
+    assert!(tried > 400, "{tried}");
+    server.stop().await;
+}
