@@ -30,7 +30,7 @@ use meterd::{
             UsageRecord, WriteImageProductUsageRequest, WriteImageProductUsageResponse,
         },
     },
-    auth::Authentication,
+    auth::{Authentication, access_token::AccessTokens, signing_keys::SigningKeys},
     domain::{
         audit::Actor,
         caller::Caller,
@@ -92,13 +92,15 @@ async fn router(store: Arc<dyn UsageStore>) -> Router {
         usage: Arc::new(ProductUsage::new(
             Arc::clone(&committer),
             Arc::clone(&catalogs),
-            clock,
+            clock.clone(),
             AcceptanceWindow::default(),
         )),
         reports: Arc::new(Reports::new(store, committer)),
         catalogs,
         access,
         audit,
+        tokens: Arc::new(AccessTokens::new(SigningKeys::ephemeral().unwrap())),
+        clock,
         metrics: Arc::new(Metrics::new()),
     };
     let limits = CallLimits { calls_in_flight_max: 1 << 20, ..CallLimits::default() };

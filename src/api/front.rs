@@ -1,4 +1,4 @@
-//! Where every request comes in: gRPC, gRPC-Web, REST and documents, told apart and taken through the same
+//! Where every request comes in: gRPC, gRPC-Web, REST, documents and the token endpoints, told apart and taken through the same
 //! layers.
 
 use std::{convert::Infallible, sync::Arc};
@@ -18,6 +18,7 @@ use tower_http::{CompressionLevel, compression::Compression, decompression::Requ
 use super::{
     documents::Documents,
     layers::{self, Call, Layers},
+    oauth::TokenEndpoint,
     rest::{Failure, Matched, Rest, dialect::Dialect},
 };
 use crate::auth::rpc_permissions;
@@ -29,11 +30,24 @@ pub(super) struct Front {
     handlers: Router,
     rest: Arc<Rest>,
     documents: Arc<Documents>,
+    tokens: Arc<TokenEndpoint>,
 }
 
 impl Front {
-    pub(super) fn new(layers: Layers, handlers: Router, rest: Rest, documents: Documents) -> Self {
-        Self { layers, handlers, rest: Arc::new(rest), documents: Arc::new(documents) }
+    pub(super) fn new(
+        layers: Layers,
+        handlers: Router,
+        rest: Rest,
+        documents: Documents,
+        tokens: TokenEndpoint,
+    ) -> Self {
+        Self {
+            layers,
+            handlers,
+            rest: Arc::new(rest),
+            documents: Arc::new(documents),
+            tokens: Arc::new(tokens),
+        }
     }
 
     async fn grpc(&self, request: Request) -> Response {
@@ -58,6 +72,7 @@ impl Front {
             Ok(matched) => return self.method(matched, request).await,
             Err(Some(failure)) => failure,
             Err(None) if self.documents.has(path) => return self.document(request).await,
+            Err(None) if TokenEndpoint::has(path) => return self.token(request).await,
             Err(None) if rpc_permissions::find(path).is_some() => {
                 let given = request.headers().get(header::CONTENT_TYPE);
                 let given = given.and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -94,6 +109,21 @@ impl Front {
             match self.documents.answer(request.method(), request.uri().path()) {
                 Ok(response) => response,
                 Err(failure) => self.without_method(failure, request).await,
+            }
+        })
+        .await
+    }
+
+    async fn token(&self, request: Request) -> Response {
+        let refuse = async |status, unread, id: &HeaderValue| {
+            self.rest.refuse(status, &Dialect::OURS, unread, Some(id)).await
+        };
+        layers::around(&self.layers, Call::token(), request, refuse, |request| async move {
+            let methods = TokenEndpoint::methods(request.uri().path());
+            if methods.contains(request.method()) {
+                self.tokens.answer(request).await
+            } else {
+                self.without_method(Failure::method_not_allowed(methods), request).await
             }
         })
         .await

@@ -12,6 +12,7 @@ mod documents;
 mod front;
 mod layers;
 pub mod metrics;
+mod oauth;
 mod origins;
 pub mod pb;
 mod product_usage;

@@ -15,6 +15,7 @@ use super::{
     front::{self, Front},
     layers::{CallLimits, Layers},
     metrics::Metrics,
+    oauth::TokenEndpoint,
     origins::CrossOrigin,
     pb,
     pb::{
@@ -38,15 +39,14 @@ use super::{
     usage_stream::UsageStreamHandler,
 };
 use crate::{
-    auth::Authentication,
+    auth::{Authentication, access_token::AccessTokens},
     service::{
-        access::Access, audit::AuditTrail, catalogs::Catalogs, product_usage::ProductUsage,
-        reports::Reports,
+        access::Access, audit::AuditTrail, catalogs::Catalogs, clock::Clock,
+        product_usage::ProductUsage, reports::Reports,
     },
 };
 
 /// What the handlers need.
-#[derive(Debug)]
 pub struct ApiServices {
     /// Writing.
     pub usage: Arc<ProductUsage>,
@@ -58,6 +58,10 @@ pub struct ApiServices {
     pub access: Arc<Access>,
     /// Who changed what.
     pub audit: Arc<AuditTrail>,
+    /// Signing and recognising tokens.
+    pub tokens: Arc<AccessTokens>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
     /// Counting.
     pub metrics: Arc<Metrics>,
 }
@@ -115,9 +119,11 @@ pub fn api_router(
     limits: &CallLimits,
     cors: &CrossOrigin,
 ) -> Result<(Router, HealthReporter), RouterError> {
-    let ApiServices { usage, reports, catalogs, access, audit, metrics } = services;
+    let ApiServices { usage, reports, catalogs, access, audit, tokens, clock, metrics } = services;
     let clients: Arc<Access> = Arc::clone(&access);
-    let authentication = authentication.with_clients(clients);
+    let authentication =
+        authentication.with_clients(clients.clone()).with_tokens(Arc::clone(&tokens));
+    let token_endpoint = TokenEndpoint::new(clients, tokens, Arc::clone(&clock));
     let product_usage =
         ProductUsageHandler { usage: Arc::clone(&usage), metrics: Arc::clone(&metrics) };
     let usage_stream = UsageStreamHandler {
@@ -154,7 +160,13 @@ pub fn api_router(
     let pool = DescriptorPool::decode(pb::DESCRIPTOR_SET)?;
     let rest = Rest::build(&pool, DIALECTS, handlers.clone(), limits.message_bytes_max)?;
     let documents = Documents::new(&openapi::document(&pool, DIALECTS)?);
-    let front = Front::new(Layers::new(authentication, metrics, limits), handlers, rest, documents);
+    let front = Front::new(
+        Layers::new(authentication, clock, metrics, limits),
+        handlers,
+        rest,
+        documents,
+        token_endpoint,
+    );
     let router = Router::new().fallback(front::dispatch).with_state(front);
     Ok((cors.around(router), health_reporter))
 }

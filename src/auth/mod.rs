@@ -3,11 +3,16 @@
 //! Credentials become a [`Principal`]; one table says which permissions each method needs. Knows
 //! nothing of what the methods do.
 
+pub mod access_token;
 pub mod rpc_permissions;
+pub mod signing_keys;
 mod token;
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
+use self::access_token::{AccessTokens, TokenKind};
 use crate::domain::{
     access::{Client, ClientDirectory},
     caller::Caller,
@@ -92,6 +97,7 @@ pub struct Authentication {
     admin_token: Option<(AdminToken, Principal)>,
     anonymous: Option<Principal>,
     clients: Option<Arc<dyn ClientDirectory>>,
+    tokens: Option<Arc<AccessTokens>>,
 }
 
 impl std::fmt::Debug for Authentication {
@@ -121,6 +127,7 @@ impl Authentication {
             admin_token: admin_token.map(|token| (token, operator)),
             anonymous: dev.then_some(developer),
             clients: None,
+            tokens: None,
         })
     }
 
@@ -128,6 +135,13 @@ impl Authentication {
     #[must_use]
     pub fn with_clients(mut self, clients: Arc<dyn ClientDirectory>) -> Self {
         self.clients = Some(clients);
+        self
+    }
+
+    /// Accepts these tokens of clients, too.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Arc<AccessTokens>) -> Self {
+        self.tokens = Some(tokens);
         self
     }
 
@@ -141,9 +155,13 @@ impl Authentication {
     ///
     /// # Errors
     /// [`AuthError`] if nobody, or two.
-    pub fn authenticate(&self, credentials: Credentials<'_>) -> Result<Principal, AuthError> {
-        let by_token =
-            credentials.authorization.map(|header| self.by_header(header)).transpose()?;
+    pub fn authenticate(
+        &self,
+        credentials: Credentials<'_>,
+        now: Timestamp,
+    ) -> Result<Principal, AuthError> {
+        let by_header = |header| self.by_header(header, now);
+        let by_token = credentials.authorization.map(by_header).transpose()?;
         let by_key = credentials.api_key.map(|key| self.by_api_key(key)).transpose()?;
         match (by_token, by_key) {
             (Some(token), Some(key)) if token.caller != key.caller => {
@@ -154,16 +172,27 @@ impl Authentication {
         }
     }
 
-    fn by_header(&self, header: &[u8]) -> Result<Principal, AuthError> {
+    fn by_header(&self, header: &[u8], now: Timestamp) -> Result<Principal, AuthError> {
         let (scheme, token) =
             header.split_at_checked("Bearer ".len()).ok_or(AuthError::Malformed)?;
         if !scheme.eq_ignore_ascii_case(b"Bearer ") {
             return Err(AuthError::Malformed);
         }
-        match &self.admin_token {
-            Some((expected, principal)) if expected.matches(token) => Ok(principal.clone()),
-            _ => Err(AuthError::Invalid),
+        if let Some((expected, principal)) = &self.admin_token
+            && expected.matches(token)
+        {
+            return Ok(principal.clone());
         }
+        self.by_token(token, now).ok_or(AuthError::Invalid)
+    }
+
+    /// Permissions are the client's of this moment, not those of the token's: what is taken away is gone.
+    fn by_token(&self, token: &[u8], now: Timestamp) -> Option<Principal> {
+        let caller = self.tokens.as_ref()?.verify(token, TokenKind::Access, now)?;
+        let clients = self.clients.as_ref()?;
+        let client = clients.client(&caller.organization, &caller.client)?;
+        clients.used(&client);
+        Some(Principal::of_client(&client))
     }
 
     fn by_api_key(&self, key: &[u8]) -> Result<Principal, AuthError> {
@@ -179,6 +208,10 @@ impl Authentication {
 mod tests {
     use super::*;
 
+    fn now() -> Timestamp {
+        "2026-11-20T12:00:00Z".parse().unwrap()
+    }
+
     fn bearer(header: &[u8]) -> Credentials<'_> {
         Credentials { authorization: Some(header), api_key: None }
     }
@@ -192,7 +225,7 @@ mod tests {
         let strict = authentication(false);
         let organization = |header: &[u8]| {
             strict
-                .authenticate(bearer(header))
+                .authenticate(bearer(header), now())
                 .map(|principal| principal.caller.organization.to_string())
         };
         assert_eq!(organization(b"Bearer a secret token"), Ok("default".into()));
@@ -201,16 +234,22 @@ mod tests {
         assert_eq!(organization(b"Bearer "), Err(AuthError::Invalid));
         assert_eq!(organization(b"Basic abcdef"), Err(AuthError::Malformed));
         assert_eq!(organization(b""), Err(AuthError::Malformed));
-        assert_eq!(strict.authenticate(Credentials::default()).unwrap_err(), AuthError::Missing);
+        assert_eq!(
+            strict.authenticate(Credentials::default(), now()).unwrap_err(),
+            AuthError::Missing
+        );
     }
 
     #[test]
     fn development_mode_lets_in_without_credentials_but_not_with_wrong_ones() {
         let dev = authentication(true);
         assert_eq!(
-            dev.authenticate(Credentials::default()).unwrap().caller.organization.as_str(),
+            dev.authenticate(Credentials::default(), now()).unwrap().caller.organization.as_str(),
             "dev"
         );
-        assert_eq!(dev.authenticate(bearer(b"Bearer wrong")).unwrap_err(), AuthError::Invalid);
+        assert_eq!(
+            dev.authenticate(bearer(b"Bearer wrong"), now()).unwrap_err(),
+            AuthError::Invalid
+        );
     }
 }

@@ -46,12 +46,24 @@ impl Client {
     pub fn has_api_key(&self, hash: &CredentialHash, now: Timestamp) -> bool {
         self.api_keys.iter().any(|key| key.hash == *hash && key.is_valid(now))
     }
+
+    /// Whether `hash` is that of a secret that is accepted at `now`.
+    #[must_use]
+    pub fn has_secret(&self, hash: &CredentialHash, now: Timestamp) -> bool {
+        self.secrets.iter().any(|secret| secret.hash == *hash && secret.is_valid(now))
+    }
 }
 
 /// Finds clients by what they send. Implemented by whoever keeps them.
 pub trait ClientDirectory: Send + Sync {
     /// The client with an API key that is accepted now.
     fn with_api_key(&self, hash: &CredentialHash) -> Option<Arc<Client>>;
+
+    /// The client with a secret that is accepted now.
+    fn with_secret(&self, hash: &CredentialHash) -> Option<Arc<Client>>;
+
+    /// The client of an id.
+    fn client(&self, organization: &OrganizationId, id: &ClientId) -> Option<Arc<Client>>;
 
     /// Notes that a client has called.
     fn used(&self, client: &Client);

@@ -4,7 +4,7 @@ mod admin;
 mod connections;
 mod first_bytes;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch};
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -20,7 +20,11 @@ use crate::{
         ApiServices, CallLimits, CrossOrigin, RouterError, api_router, grpc_service_names,
         metrics::Metrics,
     },
-    auth::Authentication,
+    auth::{
+        Authentication,
+        access_token::AccessTokens,
+        signing_keys::{SigningKeyError, SigningKeys},
+    },
     service::{
         ServiceError,
         access::Access,
@@ -56,6 +60,9 @@ pub struct ServerConfig {
     pub window: AcceptanceWindow,
     /// How callers are recognised.
     pub authentication: Authentication,
+    /// The file of the keys that sign tokens, made if it is not there; `None` for keys that are gone with the
+    /// process.
+    pub signing_keys: Option<PathBuf>,
     /// Which web pages may call. Default: none.
     pub cross_origin: CrossOrigin,
 }
@@ -75,6 +82,9 @@ pub enum ServerError {
     /// The services do not fit together.
     #[error(transparent)]
     Router(#[from] RouterError),
+    /// The keys that sign tokens cannot be used.
+    #[error(transparent)]
+    SigningKeys(#[from] SigningKeyError),
     /// A use case cannot be set up.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -122,18 +132,24 @@ impl Server {
         let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit))?);
         let access = Access::load(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&audit))?;
         let access = Arc::new(access);
+        let keys = match &config.signing_keys {
+            Some(file) => SigningKeys::open(file, clock.now())?,
+            None => SigningKeys::ephemeral()?,
+        };
         let committer = Committer::start(Arc::clone(&store), Arc::clone(&clock), config.committer)?;
         let services = ApiServices {
             usage: Arc::new(ProductUsage::new(
                 Arc::clone(&committer),
                 Arc::clone(&catalogs),
-                clock,
+                Arc::clone(&clock),
                 config.window,
             )),
             reports: Arc::new(Reports::new(Arc::clone(&store), Arc::clone(&committer))),
             catalogs: Arc::clone(&catalogs),
             access: Arc::clone(&access),
             audit,
+            tokens: Arc::new(AccessTokens::new(keys)),
+            clock,
             metrics: Arc::clone(&metrics),
         };
         let (router, health) = api_router(

@@ -32,6 +32,7 @@ mod reports_api;
 mod rest;
 mod rest_differential;
 mod rest_openapi;
+mod sign_in;
 mod store_documents;
 mod store_model;
 mod support;

@@ -19,9 +19,12 @@ use tracing::Instrument as _;
 use self::answer::CallGuard;
 pub(super) use self::{answer::Outcome, request_id::HEADER as REQUEST_ID};
 use super::{metrics::Metrics, status};
-use crate::auth::{
-    AuthError, Authentication, Credentials,
-    rpc_permissions::{self, Access},
+use crate::{
+    auth::{
+        AuthError, Authentication, Credentials,
+        rpc_permissions::{self, Access},
+    },
+    service::clock::Clock,
 };
 
 /// Suggested to callers that are refused because too many calls are under way.
@@ -32,6 +35,8 @@ const UNKNOWN_METHOD: &str = "unknown";
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
 /// Stands for all documents.
 const DOCUMENT: &str = "document";
+/// Stands for the token endpoints.
+const TOKEN: &str = "token";
 
 /// Limits of single calls. Those of connections are the server's.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +63,7 @@ impl Default for CallLimits {
 #[derive(Clone)]
 pub(super) struct Layers {
     authentication: Arc<Authentication>,
+    clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     in_flight: Arc<Semaphore>,
     calls_max: usize,
@@ -66,11 +72,13 @@ pub(super) struct Layers {
 impl Layers {
     pub(super) fn new(
         authentication: Authentication,
+        clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         limits: &CallLimits,
     ) -> Self {
         Self {
             authentication: Arc::new(authentication),
+            clock,
             metrics,
             in_flight: Arc::new(Semaphore::new(limits.calls_in_flight_max)),
             calls_max: limits.calls_in_flight_max,
@@ -101,6 +109,11 @@ impl Call {
     /// A request for something that does not exist.
     pub(super) const fn unknown() -> Self {
         Self { name: UNKNOWN_METHOD, access: Access::Open, counts: true }
+    }
+
+    /// A request of somebody who is about to sign in.
+    pub(super) const fn token() -> Self {
+        Self { name: TOKEN, access: Access::Open, counts: true }
     }
 
     /// A request for a document that anybody may read.
@@ -175,8 +188,10 @@ fn admit(
         let bytes = |name: &HeaderName| request.headers().get(name).map(HeaderValue::as_bytes);
         let credentials =
             Credentials { authorization: bytes(&header::AUTHORIZATION), api_key: bytes(&API_KEY) };
-        let principal =
-            layers.authentication.authenticate(credentials).map_err(status::from_auth)?;
+        let principal = layers
+            .authentication
+            .authenticate(credentials, layers.clock.now())
+            .map_err(status::from_auth)?;
         if !principal.has_any(permissions) {
             return Err(status::from_auth(AuthError::Forbidden(permissions)));
         }

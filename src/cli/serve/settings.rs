@@ -28,6 +28,8 @@ use crate::{
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const ADMIN_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(LISTEN_DEFAULT.ip(), 8081);
 const DATA_DIR_DEFAULT: &str = "./meterd-data";
+/// In the data directory: the keys that sign tokens.
+const SIGNING_KEYS: &str = "signing-keys.json";
 const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 const CACHE_BYTES_MIN: u64 = 1 << 20;
 const MESSAGE_BYTES_MIN: u64 = 64 << 10;
@@ -77,6 +79,7 @@ impl Settings {
             window: window(&options)?,
             authentication: Authentication::new(token, dev)
                 .context("cannot set up authentication")?,
+            signing_keys: Some(data_dir(&options).join(SIGNING_KEYS)),
             cross_origin: CrossOrigin::parse(&options.cors_origin.clone().unwrap_or_default())
                 .map_err(|error| CommandError::usage(format!("cors-origin: {error}")))?,
         };
@@ -91,6 +94,10 @@ impl Settings {
             log_filter: options.log.unwrap_or_else(|| "info".to_owned()),
         })
     }
+}
+
+fn data_dir(options: &ServeOptions) -> &Path {
+    options.data_dir.as_deref().unwrap_or_else(|| Path::new(DATA_DIR_DEFAULT))
 }
 
 fn admin_token_of(
@@ -117,8 +124,7 @@ fn admin_token_of(
 }
 
 fn store_options(options: &ServeOptions) -> CommandResult<StoreOptions> {
-    let data_dir = options.data_dir.as_deref().unwrap_or_else(|| Path::new(DATA_DIR_DEFAULT));
-    let mut store = StoreOptions::new(data_dir);
+    let mut store = StoreOptions::new(data_dir(options));
     if let Some(ByteSize(bytes)) = options.cache_size {
         store.cache_bytes = at_least("cache-size", bytes, CACHE_BYTES_MIN)?;
     }

@@ -416,8 +416,18 @@ impl Access {
 impl ClientDirectory for Access {
     fn with_api_key(&self, hash: &CredentialHash) -> Option<Arc<Client>> {
         let registry = self.0.registry.load();
-        let client = registry.with_api_key(hash)?;
+        let client = registry.with_credential(hash)?;
         client.has_api_key(hash, self.0.clock.now()).then(|| Arc::clone(client))
+    }
+
+    fn with_secret(&self, hash: &CredentialHash) -> Option<Arc<Client>> {
+        let registry = self.0.registry.load();
+        let client = registry.with_credential(hash)?;
+        client.has_secret(hash, self.0.clock.now()).then(|| Arc::clone(client))
+    }
+
+    fn client(&self, organization: &OrganizationId, id: &ClientId) -> Option<Arc<Client>> {
+        self.0.registry.load().client(organization, id.as_str()).cloned()
     }
 
     fn used(&self, client: &Client) {

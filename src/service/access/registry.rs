@@ -22,12 +22,13 @@ use crate::{
 
 type ClientKey = (OrganizationId, ClientId);
 
-/// Organizations, clients, and which client has which API key.
+/// Organizations, clients, and which client has which credential.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Registry {
     organizations: BTreeMap<OrganizationId, Organization>,
     clients: BTreeMap<ClientKey, Arc<Client>>,
-    by_api_key: HashMap<CredentialHash, ClientKey>,
+    // Secrets and API keys; which of them it is, the client tells.
+    by_credential: HashMap<CredentialHash, ClientKey>,
 }
 
 impl Registry {
@@ -45,9 +46,9 @@ impl Registry {
 
     fn insert(&mut self, client: Arc<Client>) {
         let key = (client.organization.clone(), client.id.clone());
-        self.by_api_key.retain(|_, owner| *owner != key);
-        for credential in &client.api_keys {
-            self.by_api_key.insert(credential.hash, key.clone());
+        self.by_credential.retain(|_, owner| *owner != key);
+        for credential in client.api_keys.iter().chain(&client.secrets) {
+            self.by_credential.insert(credential.hash, key.clone());
         }
         self.clients.insert(key, client);
     }
@@ -91,14 +92,13 @@ impl Registry {
         let organization = organization.clone();
         let first = after.and_then(|id| ClientId::new(id).ok());
         self.clients
-            .iter()
-            .map(|(_, client)| client)
+            .values()
             .filter(move |client| client.organization == organization)
             .filter(move |client| first.as_ref().is_none_or(|first| client.id > *first))
     }
 
-    pub(super) fn with_api_key(&self, hash: &CredentialHash) -> Option<&Arc<Client>> {
-        self.clients.get(self.by_api_key.get(hash)?)
+    pub(super) fn with_credential(&self, hash: &CredentialHash) -> Option<&Arc<Client>> {
+        self.clients.get(self.by_credential.get(hash)?)
     }
 
     pub(super) fn put_client(
@@ -117,7 +117,7 @@ impl Registry {
     ) -> Option<DocumentChange> {
         let key = (organization.clone(), ClientId::new(id).ok()?);
         let client = self.clients.remove(&key)?;
-        self.by_api_key.retain(|_, owner| *owner != key);
+        self.by_credential.retain(|_, owner| *owner != key);
         Some(DocumentChange {
             collection: Collection::Clients,
             organization: client.organization.clone(),

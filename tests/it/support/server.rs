@@ -116,6 +116,7 @@ impl TestServer {
             window: AcceptanceWindow::default(),
             authentication: Authentication::new(Some(AdminToken::new(TOKEN).unwrap()), false)
                 .unwrap(),
+            signing_keys: None,
             cross_origin: setup.cross_origin,
         };
         let server =

@@ -1,0 +1,247 @@
+//! The keys that sign our tokens: made at the first start, kept in one file that only its owner may read.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use jiff::Timestamp;
+use jsonwebtoken::{DecodingKey, EncodingKey};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Why keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SigningKeyError {
+    /// The file cannot be read or written.
+    #[error("cannot use the file of signing keys {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Others may read the file.
+    #[error(
+        "others may read the signing keys in {path}: run chmod 600 {path}, and rotate them if somebody did"
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file does not hold keys.
+    #[error("the signing keys in {path} cannot be read: {reason}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No key can be made.
+    #[error("no signing key can be made")]
+    Unavailable,
+}
+
+/// One key pair.
+pub(super) struct SigningKey {
+    pub(super) id: String,
+    pub(super) signs: EncodingKey,
+    pub(super) verifies: DecodingKey,
+    /// As RFC 8037 wants it in a JWK.
+    pub(super) public: String,
+}
+
+/// All keys: the first signs, all verify.
+pub struct SigningKeys(Vec<SigningKey>);
+
+impl std::fmt::Debug for SigningKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|key| &key.id)).finish()
+    }
+}
+
+/// The file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyFile {
+    keys: Vec<KeyEntry>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyEntry {
+    id: String,
+    algorithm: String,
+    created: String,
+    /// The private key: base64 of PKCS#8.
+    pkcs8: String,
+}
+
+const ALGORITHM: &str = "EdDSA";
+
+impl SigningKeys {
+    /// Reads the keys of a file, or makes one and the file.
+    ///
+    /// # Errors
+    /// [`SigningKeyError`] if the file cannot be used, or others may read it.
+    pub fn open(path: &Path, now: Timestamp) -> Result<Self, SigningKeyError> {
+        let failed = |source| SigningKeyError::File { path: path.to_owned(), source };
+        let damaged = |reason: String| SigningKeyError::Damaged { path: path.to_owned(), reason };
+        match File::open(path) {
+            Ok(mut file) => {
+                if file.metadata().map_err(failed)?.mode() & 0o077 != 0 {
+                    return Err(SigningKeyError::Exposed { path: path.to_owned() });
+                }
+                let mut text = String::new();
+                file.read_to_string(&mut text).map_err(failed)?;
+                let file: KeyFile =
+                    serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+                if file.keys.is_empty() {
+                    return Err(damaged("it holds none".into()));
+                }
+                let keys = file.keys.iter().map(|entry| entry.read().map_err(damaged));
+                Ok(Self(keys.collect::<Result<_, _>>()?))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let entry = KeyEntry::new(now)?;
+                let key = entry.read().map_err(damaged)?;
+                write(path, &KeyFile { keys: vec![entry] }).map_err(failed)?;
+                Ok(Self(vec![key]))
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// A key that is gone with the process.
+    ///
+    /// # Errors
+    /// [`SigningKeyError::Unavailable`] if none can be made.
+    pub fn ephemeral() -> Result<Self, SigningKeyError> {
+        let entry = KeyEntry::new(Timestamp::UNIX_EPOCH)?;
+        Ok(Self(vec![entry.read().map_err(|_| SigningKeyError::Unavailable)?]))
+    }
+
+    pub(super) fn signing(&self) -> Option<&SigningKey> {
+        self.0.first()
+    }
+
+    pub(super) fn with_id(&self, id: &str) -> Option<&SigningKey> {
+        self.0.iter().find(|key| key.id == id)
+    }
+
+    /// The public keys, as RFC 7517 has them.
+    #[must_use]
+    pub fn jwks(&self) -> serde_json::Value {
+        let keys: Vec<_> = self
+            .0
+            .iter()
+            .map(|key| {
+                serde_json::json!({
+                    "kty": "OKP",
+                    "crv": "Ed25519",
+                    "use": "sig",
+                    "alg": ALGORITHM,
+                    "kid": key.id,
+                    "x": key.public,
+                })
+            })
+            .collect();
+        serde_json::json!({"keys": keys})
+    }
+}
+
+impl KeyEntry {
+    fn new(now: Timestamp) -> Result<Self, SigningKeyError> {
+        let pair = Ed25519KeyPair::generate().map_err(|_| SigningKeyError::Unavailable)?;
+        let pkcs8 = pair.to_pkcs8().map_err(|_| SigningKeyError::Unavailable)?;
+        Ok(Self {
+            id: Uuid::new_v4().to_string(),
+            algorithm: ALGORITHM.into(),
+            created: now.to_string(),
+            pkcs8: STANDARD.encode(pkcs8.as_ref()),
+        })
+    }
+
+    fn read(&self) -> Result<SigningKey, String> {
+        if self.algorithm != ALGORITHM {
+            return Err(format!("the algorithm {:?} is not known", self.algorithm));
+        }
+        let pkcs8 = STANDARD.decode(&self.pkcs8).map_err(|error| error.to_string())?;
+        let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).map_err(|error| error.to_string())?;
+        let public = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
+        Ok(SigningKey {
+            id: self.id.clone(),
+            signs: EncodingKey::from_ed_der(&pkcs8),
+            verifies: DecodingKey::from_ed_components(&public)
+                .map_err(|error| error.to_string())?,
+            public,
+        })
+    }
+}
+
+/// Writes the file whole or not at all.
+fn write(path: &Path, keys: &KeyFile) -> io::Result<()> {
+    let new = path.with_extension("new");
+    if new.exists() {
+        fs::remove_file(&new)?;
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    serde_json::to_writer_pretty(&mut file, keys)?;
+    writeln!(file)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-11-20T12:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_only_its_owner_may_read_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("signing-keys.json");
+        let made = SigningKeys::open(&path, now()).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let read = SigningKeys::open(&path, now()).unwrap();
+        assert_eq!(made.jwks(), read.jwks());
+        assert!(!format!("{:?}", made).contains("pkcs8"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let exposed = SigningKeys::open(&path, now()).unwrap_err();
+        assert!(exposed.to_string().contains("chmod 600"), "{exposed}");
+    }
+
+    #[test]
+    fn a_file_without_keys_is_refused_rather_than_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("signing-keys.json");
+        for text in [
+            "",
+            "{}",
+            "{\"keys\":[]}",
+            "{\"keys\":[{\"id\":\"a\",\"algorithm\":\"none\",\"created\":\"\",\"pkcs8\":\"\"}]}",
+        ] {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            let error = SigningKeys::open(&path, now()).unwrap_err();
+            assert!(matches!(error, SigningKeyError::Damaged { .. }), "{text}: {error}");
+        }
+    }
+}
