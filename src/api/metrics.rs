@@ -46,6 +46,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Connections that were closed at once because too many were open.
     pub connections_refused: Counter,
+    /// Certificates that were to be read again and could not be used.
+    pub tls_reload_failures: Counter,
     queued_records: Gauge,
     store_records: Gauge,
     store_sequence: Gauge,
@@ -77,6 +79,7 @@ impl Metrics {
             records: Family::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
+            tls_reload_failures: Counter::default(),
             queued_records: Gauge::default(),
             store_records: Gauge::default(),
             store_sequence: Gauge::default(),
@@ -106,6 +109,11 @@ impl Metrics {
             "connections_refused",
             "Connections closed at once: too many were open",
             self.connections_refused.clone(),
+        );
+        to.register(
+            "tls_reload_failures",
+            "New TLS certificates that could not be used",
+            self.tls_reload_failures.clone(),
         );
         to.register("queued_records", "Records waiting to be stored", self.queued_records.clone());
         to.register("store_records", "Records stored", self.store_records.clone());

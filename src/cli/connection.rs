@@ -1,13 +1,14 @@
 //! Talking to a server, and saying what went wrong there.
 
-use std::{error::Error as _, fmt::Write as _, time::Duration};
+use std::{error::Error as _, fmt::Write as _, path::PathBuf, time::Duration};
 
+use anyhow::Context as _;
 use clap::Args;
 use tonic::{
     Code, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 use tonic_types::StatusExt as _;
 
@@ -27,6 +28,10 @@ pub(super) struct ServerOptions {
         default_value = "http://127.0.0.1:8080"
     )]
     pub(super) server: String,
+
+    /// Certificates that sign the server's (PEM), instead of those that the system trusts; for https
+    #[arg(long, env = "METERD_CA", value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
 
     /// Bearer token; not needed by a server in --dev mode
     #[arg(long, env = "METERD_TOKEN", value_name = "TOKEN", hide_env_values = true)]
@@ -81,14 +86,25 @@ impl ServerOptions {
                 self.server
             ))
         };
-        if self.server.starts_with("https:") {
-            return Err(wrong("asks for TLS, which this version does not have"));
-        }
-        if !self.server.starts_with("http://") {
+        let is_tls = self.server.starts_with("https://");
+        if !is_tls && !self.server.starts_with("http://") {
             return Err(wrong("is not a URL"));
         }
-        let endpoint =
+        let mut endpoint =
             Endpoint::from_shared(self.server.clone()).map_err(|_| wrong("is not a URL"))?;
+        match &self.ca {
+            _ if !is_tls => {}
+            None => {
+                let tls = ClientTlsConfig::new().with_native_roots();
+                endpoint = endpoint.tls_config(tls).context("cannot set up TLS")?;
+            }
+            Some(file) => {
+                let pem = std::fs::read(file)
+                    .with_context(|| format!("cannot read {}", file.display()))?;
+                let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
+                endpoint = endpoint.tls_config(tls).context("cannot set up TLS")?;
+            }
+        }
         Ok(endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)

@@ -32,6 +32,18 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
 
+    /// Certificate of the API and those that signed it (PEM); read again when it changes, or on SIGHUP
+    #[arg(long, env = "METERD_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate (PEM)
+    #[arg(long, env = "METERD_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Certificates that sign clients' certificates (PEM); with it, every connection needs one
+    #[arg(long, env = "METERD_TLS_CLIENT_CA", value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
+
     /// For trying out: loopback only, calls need no credentials, and an empty catalog is filled with a
     /// sample
     #[arg(long, env = "METERD_DEV", num_args = 0..=1, require_equals = true, value_name = "BOOL",
@@ -114,6 +126,9 @@ impl ServeOptions {
             admin_listen,
             catalog,
             admin_token_file,
+            tls_cert,
+            tls_key,
+            tls_client_ca,
             dev,
             accept_past,
             clock_skew,

@@ -20,6 +20,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
@@ -27,7 +28,7 @@ use tokio::{
 
 use tower::ServiceExt as _;
 
-use super::first_bytes::FirstBytes;
+use super::{first_bytes::FirstBytes, tls::Tls};
 use crate::api::{PeerAddress, metrics::Metrics};
 
 /// After an accept failed for want of descriptors: long enough for some to be closed.
@@ -82,18 +83,26 @@ fn connections_for(descriptors: u64) -> usize {
         .min(Semaphore::MAX_PERMITS)
 }
 
-/// Serves `router` on `listener` until `stopping` turns true; then lets what is under way finish for
+/// What is served on a listener.
+#[derive(Clone)]
+pub(super) struct Served {
+    pub(super) router: Router,
+    /// `None` for connections in the clear.
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) limits: ConnectionLimits,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// Serves on `listener` until `stopping` turns true; then lets what is under way finish for
 /// up to `drain_timeout`.
 pub(super) async fn serve_connections(
     listener: TcpListener,
-    router: Router,
-    limits: ConnectionLimits,
-    metrics: Arc<Metrics>,
+    served: Served,
     mut stopping: watch::Receiver<bool>,
     drain_timeout: Duration,
 ) {
-    let room = Arc::new(Semaphore::new(limits.connections_max));
-    let protocol = protocol(&limits);
+    let room = Arc::new(Semaphore::new(served.limits.connections_max));
+    let protocol = protocol(&served.limits);
     let graceful = GracefulShutdown::new();
     // Whatever is left of it when the drain is over is dropped with it.
     let mut open = JoinSet::new();
@@ -112,22 +121,13 @@ pub(super) async fn serve_connections(
             }
         };
         let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-            metrics.connections_refused.inc();
+            served.metrics.connections_refused.inc();
             continue;
         };
-        let connection = Connection {
-            router: router.clone(),
-            opening_timeout: limits.opening_timeout,
-            metrics: Arc::clone(&metrics),
-            _permit: permit,
-        };
+        let connection =
+            Connection { served: served.clone(), peer: PeerAddress(peer), _permit: permit };
         while open.try_join_next().is_some() {}
-        open.spawn(connection.serve(
-            stream,
-            PeerAddress(peer),
-            protocol.clone(),
-            graceful.watcher(),
-        ));
+        open.spawn(connection.serve(stream, protocol.clone(), graceful.watcher()));
     }
     drop(listener);
     if tokio::time::timeout(drain_timeout, graceful.shutdown()).await.is_err()
@@ -161,9 +161,8 @@ fn protocol(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
 }
 
 struct Connection {
-    router: Router,
-    opening_timeout: Duration,
-    metrics: Arc<Metrics>,
+    served: Served,
+    peer: PeerAddress,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -171,18 +170,39 @@ impl Connection {
     async fn serve(
         self,
         stream: TcpStream,
-        peer: PeerAddress,
         protocol: auto::Builder<TokioExecutor>,
         watcher: Watcher,
     ) {
         // Answers are small and waited for.
         let _ = stream.set_nodelay(true);
-        self.metrics.connections.inc();
+        self.served.metrics.connections.inc();
+        match &self.served.tls {
+            None => self.speak(stream, protocol, watcher).await,
+            Some(tls) => {
+                let handshake = tls.acceptor().accept(stream);
+                match tokio::time::timeout(self.served.limits.opening_timeout, handshake).await {
+                    Ok(Ok(stream)) => self.speak(stream, protocol, watcher).await,
+                    Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                    Err(_) => tracing::debug!("a TLS handshake took too long"),
+                }
+            }
+        }
+        self.served.metrics.connections.dec();
+    }
+
+    async fn speak(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        protocol: auto::Builder<TokioExecutor>,
+        watcher: Watcher,
+    ) {
+        let peer = self.peer;
+        let router =
+            self.served.router.clone().map_request(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(peer);
+                request
+            });
         let (stream, opened) = FirstBytes::new(stream);
-        let router = self.router.map_request(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
-            request
-        });
         let service = TowerToHyperService::new(router);
         let connection = protocol.serve_connection(TokioIo::new(stream), service).into_owned();
         tokio::select! {
@@ -192,9 +212,8 @@ impl Connection {
                     tracing::debug!(error = &*error, "a connection ended with an error");
                 }
             }
-            () = silence(&opened, self.opening_timeout) => {}
+            () = silence(&opened, self.served.limits.opening_timeout) => {}
         }
-        self.metrics.connections.dec();
     }
 }
 

@@ -10,30 +10,27 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The HTTP/2 preface; no HTTP/1.1 request with its Host header is shorter.
 const OPENING_BYTES: usize = 24;
 
 /// Counts what a peer sends until it is an opening.
-pub(super) struct FirstBytes {
-    inner: TcpStream,
+pub(super) struct FirstBytes<S> {
+    inner: S,
     received: usize,
     opened: Arc<AtomicBool>,
 }
 
-impl FirstBytes {
+impl<S> FirstBytes<S> {
     /// Wraps a stream; the flag turns true once the peer has sent enough to be taken seriously.
-    pub(super) fn new(inner: TcpStream) -> (Self, Arc<AtomicBool>) {
+    pub(super) fn new(inner: S) -> (Self, Arc<AtomicBool>) {
         let opened = Arc::new(AtomicBool::new(false));
         (Self { inner, received: 0, opened: Arc::clone(&opened) }, opened)
     }
 }
 
-impl AsyncRead for FirstBytes {
+impl<S: AsyncRead + Unpin> AsyncRead for FirstBytes<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -51,7 +48,7 @@ impl AsyncRead for FirstBytes {
     }
 }
 
-impl AsyncWrite for FirstBytes {
+impl<S: AsyncWrite + Unpin> AsyncWrite for FirstBytes<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

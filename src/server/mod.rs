@@ -3,17 +3,23 @@
 mod admin;
 mod connections;
 mod first_bytes;
+mod tls;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 pub use connections::ConnectionLimits;
+pub use tls::{TlsError, TlsFiles};
 
 use self::{
     admin::{Admin, admin_router},
-    connections::serve_connections,
+    connections::{Served, serve_connections},
+    tls::Tls,
 };
 use crate::{
     api::{
@@ -60,6 +66,8 @@ pub struct ServerConfig {
     pub window: AcceptanceWindow,
     /// How callers are recognised.
     pub authentication: Authentication,
+    /// TLS for the API; `None` for connections in the clear.
+    pub tls: Option<TlsFiles>,
     /// The file of the keys that sign tokens, made if it is not there; `None` for keys that are gone with the
     /// process.
     pub signing_keys: Option<PathBuf>,
@@ -82,6 +90,9 @@ pub enum ServerError {
     /// The services do not fit together.
     #[error(transparent)]
     Router(#[from] RouterError),
+    /// The files of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The keys that sign tokens cannot be used.
     #[error(transparent)]
     SigningKeys(#[from] SigningKeyError),
@@ -102,6 +113,8 @@ pub struct Server {
     catalogs: Arc<Catalogs>,
     access: Arc<Access>,
     metrics: Arc<Metrics>,
+    tls: Option<Arc<Tls>>,
+    reload: Arc<Notify>,
     router: axum::Router,
     health: HealthReporter,
 }
@@ -127,6 +140,7 @@ impl Server {
     ) -> Result<Self, ServerError> {
         let (api, api_address) = listen(config.listen).await?;
         let (admin, admin_address) = listen(config.admin_listen).await?;
+        let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
         let metrics = Arc::new(Metrics::new());
         let audit = Arc::new(AuditTrail::new(Arc::clone(&store), Arc::clone(&clock)));
         let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit))?);
@@ -169,6 +183,8 @@ impl Server {
             catalogs,
             access,
             metrics,
+            tls,
+            reload: Arc::new(Notify::new()),
             router,
             health,
         })
@@ -198,6 +214,12 @@ impl Server {
         &self.access
     }
 
+    /// Notified, it makes the server read its certificates again at once.
+    #[must_use]
+    pub fn reload(&self) -> &Arc<Notify> {
+        &self.reload
+    }
+
     /// Serves until `shutdown` completes. Then health says NOT_SERVING, nothing new is taken, calls
     /// under way get the drain timeout, and what is queued is stored.
     ///
@@ -218,20 +240,26 @@ impl Server {
             metrics: Arc::clone(&self.metrics),
             draining: watching.clone(),
         };
-        let limits = self.config.connections;
+        let served = |router, tls| Served {
+            router,
+            tls,
+            limits: self.config.connections,
+            metrics: Arc::clone(&self.metrics),
+        };
+        let certificates = self.tls.clone().map(|tls| {
+            let (reload, metrics) = (Arc::clone(&self.reload), Arc::clone(&self.metrics));
+            let stopping = watching.clone();
+            tokio::spawn(async move { tls.watch(&reload, &metrics, stopping).await })
+        });
         let api = tokio::spawn(serve_connections(
             self.api,
-            self.router,
-            limits,
-            Arc::clone(&self.metrics),
+            served(self.router, self.tls),
             watching,
             self.config.drain_timeout,
         ));
         let admin = tokio::spawn(serve_connections(
             self.admin,
-            admin_router(admin),
-            limits,
-            Arc::clone(&self.metrics),
+            served(admin_router(admin), None),
             admin_watching,
             Duration::ZERO,
         ));
@@ -243,6 +271,9 @@ impl Server {
         // Receivers live as long as the tasks; if those are gone there is nothing to tell.
         let _ = draining.send(true);
         let _ = api.await;
+        if let Some(certificates) = certificates {
+            let _ = certificates.await;
+        }
         let committer = self.committer;
         let _ = tokio::task::spawn_blocking(move || committer.shut_down()).await;
         let _ = stopping_admin.send(true);

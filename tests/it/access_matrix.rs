@@ -51,7 +51,7 @@ async fn over_rest(
         let path = rule.get_field_by_name(verb)?.as_str()?.to_owned();
         (!path.is_empty()).then_some((verb, path))
     })?;
-    let target = path.replace('{', "").replace('}', "");
+    let target = path.replace(['{', '}'], "");
     let method = Method::from_bytes(verb.to_uppercase().as_bytes()).unwrap();
     let mut call = call(method, &target).anonymous();
     for (name, value) in &credentials.0 {

@@ -177,7 +177,7 @@ async fn failures_are_told_in_words() {
     let filter = ["query", "--product", "", "--sku", ""];
     run(client(server.api, &filter)).fails(1, &["filter.product_ids[0]: ", "filter.sku_ids[0]: "]);
     for (server, code, part) in [
-        ("https://127.0.0.1:1", 2, "TLS"),
+        ("https://127.0.0.1:1", 1, "cannot reach the server at https://127.0.0.1:1"),
         ("127.0.0.1:1", 2, "not a URL"),
         (
             "http://127.0.0.1:1",

@@ -36,5 +36,6 @@ mod sign_in;
 mod store_documents;
 mod store_model;
 mod support;
+mod tls;
 mod usage_stream;
 mod write_contract;

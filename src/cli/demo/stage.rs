@@ -54,8 +54,12 @@ impl Stage {
 
     /// A connection of its own.
     pub(super) async fn connect(&self) -> CommandResult<Connection> {
-        let options =
-            ServerOptions { server: format!("http://{}", self.api), token: None, api_key: None };
+        let options = ServerOptions {
+            server: format!("http://{}", self.api),
+            ca: None,
+            token: None,
+            api_key: None,
+        };
         options.connect().await
     }
 

@@ -4,11 +4,14 @@ mod first_administrator;
 mod host;
 mod settings;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+};
 
 pub(super) use self::{host::Host, settings::Settings};
 use super::{CommandError, CommandResult, terminal::tell};
@@ -53,6 +56,7 @@ impl ServeCommand {
         let dev = settings.fill_with_sample;
         let host = Host::open(settings).await?;
         let stop = stop_signal()?;
+        reload_on_hangup(Arc::clone(host.server().reload()))?;
         if dev {
             tracing::warn!("development mode: every caller is an administrator of `dev`");
         }
@@ -63,6 +67,17 @@ impl ServeCommand {
         ));
         host.serve(stop).await
     }
+}
+
+/// Has the certificates read again on SIGHUP, as servers do.
+fn reload_on_hangup(reload: Arc<Notify>) -> CommandResult {
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            reload.notify_one();
+        }
+    });
+    Ok(())
 }
 
 /// Completes when the process is asked to stop. Asked from now on, not from the first poll on.

@@ -19,7 +19,7 @@ use crate::{
         id::OrganizationId,
         limits::{ACCEPT_PAST_DAYS_MAX, STREAM_RECORDS_MAX},
     },
-    server::{ConnectionLimits, ServerConfig},
+    server::{ConnectionLimits, ServerConfig, TlsFiles},
     service::{committer::CommitterLimits, product_usage::AcceptanceWindow},
     store::sled::StoreOptions,
     telemetry::LogFormat,
@@ -79,6 +79,7 @@ impl Settings {
             window: window(&options)?,
             authentication: Authentication::new(token, dev)
                 .context("cannot set up authentication")?,
+            tls: tls_files(&options)?,
             signing_keys: Some(data_dir(&options).join(SIGNING_KEYS)),
             cross_origin: CrossOrigin::parse(&options.cors_origin.clone().unwrap_or_default())
                 .map_err(|error| CommandError::usage(format!("cors-origin: {error}")))?,
@@ -98,6 +99,20 @@ impl Settings {
 
 fn data_dir(options: &ServeOptions) -> &Path {
     options.data_dir.as_deref().unwrap_or_else(|| Path::new(DATA_DIR_DEFAULT))
+}
+
+fn tls_files(options: &ServeOptions) -> CommandResult<Option<TlsFiles>> {
+    match (&options.tls_cert, &options.tls_key, &options.tls_client_ca) {
+        (Some(certificate), Some(key), client_ca) => Ok(Some(TlsFiles {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            client_ca: client_ca.clone(),
+        })),
+        (None, None, None) => Ok(None),
+        _ => Err(CommandError::usage(
+            "TLS needs both tls-cert and tls-key; tls-client-ca may come on top of them",
+        )),
+    }
 }
 
 fn admin_token_of(

@@ -33,11 +33,14 @@ use meterd::{
         catalog::{DesiredCatalog, Product, ProductInstance, Sku, State},
         id::{OrganizationId, ProductId, ProductInstanceId, SkuId},
     },
-    server::{ConnectionLimits, Server, ServerConfig},
+    server::{ConnectionLimits, Server, ServerConfig, TlsFiles},
     service::{clock::ManualClock, committer::CommitterLimits, product_usage::AcceptanceWindow},
     store::{UsageStore, memory::MemoryStore},
 };
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::JoinHandle,
+};
 use tonic::{
     Request, Status,
     metadata::MetadataValue,
@@ -71,6 +74,7 @@ pub struct TestServer {
     pub admin: SocketAddr,
     pub clock: Arc<ManualClock>,
     pub store: Arc<dyn UsageStore>,
+    pub reload: Arc<Notify>,
     stop: Option<oneshot::Sender<()>>,
     serving: Option<JoinHandle<()>>,
 }
@@ -83,6 +87,7 @@ pub struct Setup {
     pub committer: CommitterLimits,
     pub drain_timeout: Duration,
     pub cross_origin: CrossOrigin,
+    pub tls: Option<TlsFiles>,
 }
 
 impl Default for Setup {
@@ -94,6 +99,7 @@ impl Default for Setup {
             committer: CommitterLimits::default(),
             drain_timeout: Duration::from_secs(10),
             cross_origin: CrossOrigin::Nobody,
+            tls: None,
         }
     }
 }
@@ -116,6 +122,7 @@ impl TestServer {
             window: AcceptanceWindow::default(),
             authentication: Authentication::new(Some(AdminToken::new(TOKEN).unwrap()), false)
                 .unwrap(),
+            tls: setup.tls,
             signing_keys: None,
             cross_origin: setup.cross_origin,
         };
@@ -127,6 +134,7 @@ impl TestServer {
         let actor = Actor::meterd(&organization).unwrap();
         server.catalogs().apply(&actor, sample_catalog(), false).await.unwrap();
         let (api, admin) = (server.api_address(), server.admin_address());
+        let reload = Arc::clone(server.reload());
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(async move {
             server
@@ -136,7 +144,15 @@ impl TestServer {
                 .await
                 .unwrap();
         });
-        Self { api, admin, clock, store: setup.store, stop: Some(stop), serving: Some(serving) }
+        Self {
+            api,
+            admin,
+            clock,
+            store: setup.store,
+            reload,
+            stop: Some(stop),
+            serving: Some(serving),
+        }
     }
 
     pub fn channel(&self) -> Channel {
