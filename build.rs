@@ -10,13 +10,15 @@ use std::{
 
 /// Every file with a service, and the error model, which the REST side needs to write error bodies.
 /// What they import comes along.
-const PROTOS: [&str; 9] = [
+const PROTOS: [&str; 11] = [
     "google/rpc/error_details.proto",
     "google/rpc/status.proto",
     "meterd/v1/access.proto",
     "meterd/v1/catalog.proto",
     "meterd/v1/usage_ingest.proto",
     "meterd/v1/usage_report.proto",
+    "yandex/cloud/endpoint/api_endpoint_service.proto",
+    "yandex/cloud/iam/v1/iam_token_service.proto",
     "yandex/cloud/marketplace/metering/v1/image_product_usage_service.proto",
     "yandex/cloud/marketplace/metering/v1/product_usage_service.proto",
     "yandex/cloud/marketplace/v1/metering/image_product_usage_service.proto",

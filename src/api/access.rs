@@ -8,10 +8,11 @@ use super::{
     actor::actor,
     convert::{access as convert, catalog::page_from_proto},
     pb::meterd::v1::{
-        CreateClientRequest, CreateClientResponse, CreateOrganizationRequest,
-        CreateOrganizationResponse, DeleteClientRequest, DeleteClientResponse, GetClientRequest,
-        GetClientResponse, ListAuditEventsRequest, ListAuditEventsResponse, ListClientsRequest,
-        ListClientsResponse, ListOrganizationsRequest, ListOrganizationsResponse,
+        AddPublicKeyRequest, AddPublicKeyResponse, CreateClientRequest, CreateClientResponse,
+        CreateOrganizationRequest, CreateOrganizationResponse, DeleteClientRequest,
+        DeleteClientResponse, GetClientRequest, GetClientResponse, ListAuditEventsRequest,
+        ListAuditEventsResponse, ListClientsRequest, ListClientsResponse, ListOrganizationsRequest,
+        ListOrganizationsResponse, RemovePublicKeyRequest, RemovePublicKeyResponse,
         RotateApiKeyRequest, RotateApiKeyResponse, RotateClientSecretRequest,
         RotateClientSecretResponse, UpdateClientRequest, UpdateClientResponse,
         access_service_server::AccessService,
@@ -19,8 +20,10 @@ use super::{
     status,
 };
 use crate::{
+    auth::assertion,
     domain::access::Client,
     service::{
+        ServiceError,
         access::{Access, NewClient},
         audit::AuditTrail,
     },
@@ -166,6 +169,40 @@ impl AccessService for AccessHandler {
             .await
             .map_err(status::from_service)?;
         Ok(Response::new(RotateApiKeyResponse { api_key: api_key.reveal().to_owned() }))
+    }
+
+    async fn add_public_key(
+        &self,
+        request: Request<AddPublicKeyRequest>,
+    ) -> Result<Response<AddPublicKeyResponse>, Status> {
+        let actor = actor(&request)?;
+        let AddPublicKeyRequest { organization_id, client_id, public_key } = request.into_inner();
+        let organization =
+            self.access.reach(&actor, &organization_id).map_err(status::from_service)?;
+        assertion::check_public_key(&public_key).map_err(|error| {
+            status::from_service(ServiceError::invalid("public_key", error.to_string()))
+        })?;
+        let key_id = self
+            .access
+            .add_public_key(&actor, &organization, &client_id, &public_key)
+            .await
+            .map_err(status::from_service)?;
+        Ok(Response::new(AddPublicKeyResponse { key_id }))
+    }
+
+    async fn remove_public_key(
+        &self,
+        request: Request<RemovePublicKeyRequest>,
+    ) -> Result<Response<RemovePublicKeyResponse>, Status> {
+        let actor = actor(&request)?;
+        let RemovePublicKeyRequest { organization_id, client_id, key_id } = request.into_inner();
+        let organization =
+            self.access.reach(&actor, &organization_id).map_err(status::from_service)?;
+        self.access
+            .remove_public_key(&actor, &organization, &client_id, &key_id)
+            .await
+            .map_err(status::from_service)?;
+        Ok(Response::new(RemovePublicKeyResponse {}))
     }
 
     async fn delete_client(

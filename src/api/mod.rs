@@ -21,6 +21,7 @@ mod router;
 mod status;
 mod usage_report;
 mod usage_stream;
+mod yandex_sign_in;
 
 pub use actor::PeerAddress;
 pub(crate) use convert::time as wire_time;

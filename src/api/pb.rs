@@ -22,6 +22,14 @@ pub mod meterd {
 /// The vendor's packages.
 pub mod yandex {
     pub mod cloud {
+        pub mod endpoint {
+            tonic::include_proto!("yandex.cloud.endpoint");
+        }
+        pub mod iam {
+            pub mod v1 {
+                tonic::include_proto!("yandex.cloud.iam.v1");
+            }
+        }
         pub mod marketplace {
             pub mod v1 {
                 pub mod metering {

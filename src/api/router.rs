@@ -25,18 +25,23 @@ use super::{
             usage_ingest_service_server::UsageIngestServiceServer,
             usage_report_service_server::UsageReportServiceServer,
         },
-        yandex::cloud::marketplace::{
-            metering::v1::{
-                image_product_usage_service_server::ImageProductUsageServiceServer,
-                product_usage_service_server::ProductUsageServiceServer,
+        yandex::cloud::{
+            endpoint::api_endpoint_service_server::ApiEndpointServiceServer,
+            iam::v1::iam_token_service_server::IamTokenServiceServer,
+            marketplace::{
+                metering::v1::{
+                    image_product_usage_service_server::ImageProductUsageServiceServer,
+                    product_usage_service_server::ProductUsageServiceServer,
+                },
+                v1::metering::image_product_usage_service_server::ImageProductUsageServiceServer as OlderImageProductUsageServiceServer,
             },
-            v1::metering::image_product_usage_service_server::ImageProductUsageServiceServer as OlderImageProductUsageServiceServer,
         },
     },
     product_usage::ProductUsageHandler,
     rest::{Rest, RestError, dialect::DIALECTS, openapi},
     usage_report::UsageReportHandler,
     usage_stream::UsageStreamHandler,
+    yandex_sign_in::{EndpointHandler, IamTokenHandler},
 };
 use crate::{
     auth::{Authentication, access_token::AccessTokens},
@@ -68,7 +73,7 @@ pub struct ApiServices {
 
 /// The services whose health is reported, by their full names.
 #[must_use]
-pub fn grpc_service_names() -> [&'static str; 7] {
+pub fn grpc_service_names() -> [&'static str; 9] {
     use tonic::server::NamedService as _;
 
     [
@@ -79,6 +84,8 @@ pub fn grpc_service_names() -> [&'static str; 7] {
         UsageReportServiceServer::<UsageReportHandler>::NAME,
         CatalogServiceServer::<CatalogHandler>::NAME,
         AccessServiceServer::<AccessHandler>::NAME,
+        ApiEndpointServiceServer::<EndpointHandler>::NAME,
+        IamTokenServiceServer::<IamTokenHandler>::NAME,
     ]
 }
 
@@ -123,6 +130,11 @@ pub fn api_router(
     let clients: Arc<Access> = Arc::clone(&access);
     let authentication =
         authentication.with_clients(clients.clone()).with_tokens(Arc::clone(&tokens));
+    let iam_tokens = IamTokenHandler {
+        clients: clients.clone(),
+        tokens: Arc::clone(&tokens),
+        clock: Arc::clone(&clock),
+    };
     let token_endpoint = TokenEndpoint::new(clients, tokens, Arc::clone(&clock));
     let product_usage =
         ProductUsageHandler { usage: Arc::clone(&usage), metrics: Arc::clone(&metrics) };
@@ -152,6 +164,8 @@ pub fn api_router(
         ))
         .add_service(configured!(CatalogServiceServer::new(CatalogHandler { catalogs }), limits))
         .add_service(configured!(AccessServiceServer::new(AccessHandler { access, audit }), limits))
+        .add_service(configured!(ApiEndpointServiceServer::new(EndpointHandler), limits))
+        .add_service(configured!(IamTokenServiceServer::new(iam_tokens), limits))
         .add_service(health)
         .add_service(reflection().build_v1()?)
         // Older tools ask for this one.

@@ -135,6 +135,23 @@ pub(super) fn deadline_exceeded() -> Status {
     )
 }
 
+/// Somebody said who it is, and cannot prove it.
+pub(super) fn unproven_identity() -> Status {
+    let text = "the assertion does not prove who you are: it must be signed with a registered key of the client in `iss`, for this server in `aud`, and be valid now for at most an hour";
+    with_reason(Code::Unauthenticated, text, "UNAUTHENTICATED", None)
+}
+
+/// The vendor has such a method, and this server has no use for it.
+pub(super) fn not_offered(text: &str) -> Status {
+    with_reason(Code::Unimplemented, text, "NOT_OFFERED", None)
+}
+
+/// There is no such service to be found.
+pub(super) fn no_such_endpoint(services: &[&str]) -> Status {
+    let text = format!("there is no such service here; there are {}", services.join(", "));
+    with_reason(Code::NotFound, text, "NOT_FOUND", None)
+}
+
 /// REST: nothing is at that path.
 pub(super) fn no_such_path(path: &str) -> Status {
     let text = format!("there is nothing at {path}; /docs shows what there is");

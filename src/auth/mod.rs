@@ -4,6 +4,7 @@
 //! nothing of what the methods do.
 
 pub mod access_token;
+pub mod assertion;
 pub mod rpc_permissions;
 pub mod signing_keys;
 mod token;

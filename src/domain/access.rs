@@ -36,7 +36,20 @@ pub struct Client {
     pub secrets: Vec<Credential>,
     /// What it may send with a call instead of a token; the newest first.
     pub api_keys: Vec<Credential>,
+    /// What its signed assertions are verified with.
+    pub public_keys: Vec<PublicKey>,
     /// When it was created.
+    pub created: Timestamp,
+}
+
+/// A public RSA key of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    /// Unique in the whole server; assertions name it.
+    pub id: String,
+    /// The key in PEM.
+    pub pem: Arc<str>,
+    /// When it was registered.
     pub created: Timestamp,
 }
 
@@ -61,6 +74,9 @@ pub trait ClientDirectory: Send + Sync {
 
     /// The client with a secret that is accepted now.
     fn with_secret(&self, hash: &CredentialHash) -> Option<Arc<Client>>;
+
+    /// The client that has registered the public key of an id, and the key in PEM.
+    fn with_public_key(&self, id: &str) -> Option<(Arc<Client>, Arc<str>)>;
 
     /// The client of an id.
     fn client(&self, organization: &OrganizationId, id: &ClientId) -> Option<Arc<Client>>;

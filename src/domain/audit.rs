@@ -87,6 +87,10 @@ actions! {
     SecretRotated = "access.client.rotateSecret",
     /// A client got a new API key.
     ApiKeyRotated = "access.client.rotateApiKey",
+    /// A client registered a public key.
+    PublicKeyAdded = "access.client.addPublicKey",
+    /// A public key of a client was removed.
+    PublicKeyRemoved = "access.client.removePublicKey",
     /// A client was deleted.
     ClientDeleted = "access.client.delete",
 }

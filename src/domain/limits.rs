@@ -49,6 +49,11 @@ pub const ACCEPT_PAST_DAYS_MAX: u64 = 3660;
 /// the one before it.
 pub const CREDENTIALS_MAX: usize = 2;
 
+/// Most public keys of one client, and the longest of them in bytes of PEM: together they fit a stored document.
+pub const PUBLIC_KEYS_MAX: usize = 4;
+/// See [`PUBLIC_KEYS_MAX`].
+pub const PUBLIC_KEY_BYTES_MAX: usize = 1024;
+
 /// Longest time, in days, for which a rotated secret or key may still be accepted.
 pub const CREDENTIAL_OVERLAP_DAYS_MAX: i64 = 90;
 

@@ -45,8 +45,9 @@ for path, operations in document["paths"].items():
     for method, operation in operations.items():
         where = f"{method} {path}"
         ids.add(operation["operationId"])
-        for member in ("summary", "description", "tags", "security"):
+        for member in ("summary", "description", "tags"):
             assert operation.get(member), f"{where} has no {member}"
+        assert "security" in operation, where
         success = next(code for code in operation["responses"] if code.startswith("2"))
         media = operation["responses"][success]["content"]["application/json"]
         base = f"/paths/{escape(path)}/{method}"
@@ -67,10 +68,12 @@ for path, operations in document["paths"].items():
             body = operation["requestBody"]["content"]["application/json"]["example"]
             check(body, f"{base}/requestBody/content/application~1json/schema")
         answered, content_type, text = call(method, f"{target}?{urlencode(query, doseq=True)}", body)
-        assert str(answered) in operation["responses"], f"{where}: {answered} is not documented"
+        documented = str(answered) if str(answered) in operation["responses"] else "default"
+        # Two methods of the vendor's are there for their names only.
+        assert documented != "default" or answered == 501, f"{where}: {answered} is not documented"
         assert content_type == "application/json", f"{where}: {content_type}"
-        response = operation["responses"][str(answered)]
-        pointer = response["$ref"].removeprefix("#") if "$ref" in response else f"{base}/responses/{answered}"
+        response = operation["responses"][documented]
+        pointer = response["$ref"].removeprefix("#") if "$ref" in response else f"{base}/responses/{documented}"
         check(json.loads(text), f"{pointer}/content/application~1json/schema")
         calls += 1
 assert len(ids) == calls >= 13, "operation ids are unique"

@@ -5,6 +5,8 @@ import sys
 
 import google.api.annotations_pb2 as annotations
 import grpc
+import yandex.cloud.endpoint.api_endpoint_service_pb2
+import yandex.cloud.iam.v1.iam_token_service_pb2
 import yandex.cloud.marketplace.metering.v1.image_product_usage_service_pb2
 import yandex.cloud.marketplace.metering.v1.product_usage_service_pb2
 import yandex.cloud.marketplace.v1.metering.image_product_usage_service_pb2
@@ -12,6 +14,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 FILES = [
+    "yandex/cloud/endpoint/api_endpoint.proto",
+    "yandex/cloud/endpoint/api_endpoint_service.proto",
+    "yandex/cloud/iam/v1/iam_token_service.proto",
     "yandex/cloud/marketplace/v1/metering/usage_record.proto",
     "yandex/cloud/marketplace/v1/metering/image_product_usage_service.proto",
     "yandex/cloud/marketplace/metering/v1/usage_record.proto",

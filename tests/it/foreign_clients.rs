@@ -1,23 +1,24 @@
 //! Clients that share no code with meterd; see `tests/clients/README.md`.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
 
 use meterd::service::clock::Clock as _;
 
-use crate::support::server::{TOKEN, TestServer};
+use crate::support::{
+    authority::Authority,
+    process::{MeterdProcess, serve_command},
+    server::{TOKEN, TestServer},
+};
 
 /// Runs a script against a server of its own, if there is an interpreter for it.
 async fn run(script: &'static str, with_credentials: bool, tool: Option<&'static str>) {
-    let Ok(python) = std::env::var("METERD_TEST_PYTHON") else {
-        eprintln!(
-            "SKIPPED: {script} was NOT run; set METERD_TEST_PYTHON, see tests/clients/README.md"
-        );
-        return;
-    };
+    let Some(python) = interpreter(script) else { return };
     let server = TestServer::start().await;
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script);
     let mut command = Command::new(python);
-    command.arg(path).arg(server.api.to_string());
+    command.arg(script_path(script)).arg(server.api.to_string());
     if with_credentials {
         command.arg(TOKEN).arg(server.clock.now().to_string());
     }
@@ -25,18 +26,66 @@ async fn run(script: &'static str, with_credentials: bool, tool: Option<&'static
         command.arg(std::env::var(tool).unwrap_or_else(|_| panic!("{tool} is not set")));
     }
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    check(script, &output);
+    server.stop().await;
+}
+
+/// The interpreter that has the clients' packages, if there is one.
+fn interpreter(script: &str) -> Option<String> {
+    let python = std::env::var("METERD_TEST_PYTHON").ok();
+    if python.is_none() {
+        eprintln!(
+            "SKIPPED: {script} was NOT run; set METERD_TEST_PYTHON, see tests/clients/README.md"
+        );
+    }
+    python
+}
+
+fn script_path(script: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script)
+}
+
+fn check(script: &str, output: &Output) {
     assert!(
         output.status.success(),
         "{script}: {}{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_vendors_sdk_writes() {
     run("vendor_sdk.py", true, None).await;
+}
+
+/// The SDK makes its assertions by the clock on the wall: this one needs the real binary.
+#[test]
+fn the_vendors_sdk_signs_in_over_tls() {
+    let Some(python) = interpreter("vendor_sdk_sign_in.py") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let (certificate, key) = authority.signs();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let mut command = serve_command(&[], &directory.path().join("data"));
+    command
+        .arg("--tls-cert")
+        .arg(file("cert.pem", &certificate))
+        .arg("--tls-key")
+        .arg(file("key.pem", &key));
+    let server = MeterdProcess::start(command);
+    let mut command = Command::new(python);
+    command
+        .arg(script_path("vendor_sdk_sign_in.py"))
+        .arg(format!("localhost:{}", server.api.port()))
+        .arg(TOKEN)
+        .arg(file("ca.pem", &authority.pem()));
+    check("vendor_sdk_sign_in.py", &command.output().unwrap());
+    server.kill();
 }
 
 #[tokio::test(flavor = "multi_thread")]

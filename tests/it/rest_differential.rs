@@ -215,6 +215,10 @@ fn masked(mut json: Json) -> Json {
             *text = Json::Bool(text.as_str() != Some(""));
         }
     }
+    // Where the server was reached.
+    if json.get("address").is_some() || json.get("endpoints").is_some() {
+        return Json::Null;
+    }
     json
 }
 
@@ -244,6 +248,8 @@ async fn over_grpc(
                 tonic::Code::InvalidArgument | tonic::Code::FailedPrecondition => 400,
                 tonic::Code::NotFound => 404,
                 tonic::Code::AlreadyExists => 409,
+                tonic::Code::Unauthenticated => 401,
+                tonic::Code::Unimplemented => 501,
                 other => panic!("{other:?}: {}", status.message()),
             };
             (StatusCode::from_u16(http).unwrap(), json.unwrap())

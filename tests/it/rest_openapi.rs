@@ -82,7 +82,15 @@ async fn every_path_is_there_and_answers_as_documented() {
             let status = answer.status.as_str();
             // The examples name things that this server does not have: those that ask for one thing get
             // 404 with the reason of its absence, not that of a path that leads nowhere.
-            if status == "404" {
+            if path.starts_with("/iam/v1/tokens") {
+                // An example of an assertion proves nothing; and two methods are there for their names only.
+                let expected = if path.contains(':') {
+                    ("501", "NOT_OFFERED")
+                } else {
+                    ("401", "UNAUTHENTICATED")
+                };
+                assert_eq!((status, answer.reason().as_str()), expected, "{path}");
+            } else if status == "404" {
                 assert!(path.contains('{'), "{verb} {path}: {}", answer.json());
                 assert_eq!(answer.reason(), "NOT_FOUND", "{verb} {path}");
                 assert!(responses.contains_key("404"), "{verb} {path}");

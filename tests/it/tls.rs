@@ -6,7 +6,6 @@ use meterd::{
     api::pb::meterd::v1::{ListProductsRequest, catalog_service_client::CatalogServiceClient},
     server::TlsFiles,
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 use tonic::{
     Request, Status,
@@ -14,32 +13,11 @@ use tonic::{
 };
 
 use crate::support::{
+    authority::Authority,
     command::{meterd, run},
     http::call,
     server::{Setup, TOKEN, TestServer},
 };
-
-/// Somebody who signs certificates.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// A certificate for `localhost` and its key, in PEM.
-    fn signs(&self) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
-    }
-}
 
 struct Files {
     directory: TempDir,

@@ -34,6 +34,15 @@ pub(in crate::api) fn client_to_proto(
         last_used_time: last_used.map(time::to_proto),
         secrets: client.secrets.iter().map(credential_to_proto).collect(),
         api_keys: client.api_keys.iter().map(credential_to_proto).collect(),
+        public_keys: client
+            .public_keys
+            .iter()
+            .map(|key| proto::PublicKey {
+                id: key.id.clone(),
+                public_key: key.pem.to_string(),
+                create_time: Some(time::to_proto(key.created)),
+            })
+            .collect(),
     }
 }
 

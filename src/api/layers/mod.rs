@@ -18,7 +18,7 @@ use tracing::Instrument as _;
 
 use self::answer::CallGuard;
 pub(super) use self::{answer::Outcome, request_id::HEADER as REQUEST_ID};
-use super::{metrics::Metrics, status};
+use super::{metrics::Metrics, status, yandex_sign_in::ReachedAs};
 use crate::{
     auth::{
         AuthError, Authentication, Credentials,
@@ -196,6 +196,9 @@ fn admit(
             return Err(status::from_auth(AuthError::Forbidden(permissions)));
         }
         request.extensions_mut().insert(principal);
+    }
+    if let Some(reached) = ReachedAs::of(request.uri(), request.headers()) {
+        request.extensions_mut().insert(reached);
     }
     deadline::of(request.headers())
         .map_err(|violation| status::invalid_argument("", vec![violation]))

@@ -14,12 +14,15 @@ use serde_json::{Value, json};
 use tonic::Code;
 
 use self::{
-    request::{Grant, TokenRequest},
+    request::{Asked, Grant, TokenRequest},
     slowdown::Slowdown,
 };
-use super::layers::Outcome;
+use super::{layers::Outcome, yandex_sign_in::ReachedAs};
 use crate::{
-    auth::access_token::{AccessTokens, TokenKind},
+    auth::{
+        access_token::{AccessTokens, TokenKind},
+        assertion,
+    },
     domain::{
         access::{Client, ClientDirectory},
         caller::Caller,
@@ -86,7 +89,10 @@ impl TokenEndpoint {
         }
         let with_refresh =
             TOKEN_PATHS.iter().any(|(path, refresh)| *path == parts.uri.path() && *refresh);
-        match self.token(&parts.headers, body, with_refresh).await {
+        let audiences = ReachedAs::of(&parts.uri, &parts.headers)
+            .map(|reached| reached.audiences(parts.uri.path()))
+            .unwrap_or_default();
+        match self.token(&parts.headers, body, &audiences, with_refresh).await {
             Ok(answer) => respond(StatusCode::OK, Code::Ok, &answer),
             Err(error) => refuse(error),
         }
@@ -96,17 +102,23 @@ impl TokenEndpoint {
         &self,
         headers: &HeaderMap,
         body: Body,
+        audiences: &[String],
         with_refresh: bool,
     ) -> Result<Value, TokenError> {
         let unreadable = TokenError::Request("the body cannot be read");
         let body: Bytes =
             Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|_| unreadable)?.to_bytes();
-        let request = TokenRequest::read(headers, &body)?;
-        let client = self.client(&request).await?;
+        let now = self.clock.now();
+        let (client, grant) = match TokenRequest::read(headers, &body)? {
+            Asked::WithSecret(request) => (self.client(&request).await?, request.grant),
+            Asked::WithAssertion(text) => {
+                let client = assertion::verify(&text, &*self.clients, audiences, now);
+                (client.ok_or(TokenError::Grant)?, Grant::ClientCredentials)
+            }
+        };
         let caller =
             Caller { organization: client.organization.clone(), client: client.id.clone() };
-        let now = self.clock.now();
-        if let Grant::Refresh(token) = &request.grant {
+        if let Grant::Refresh(token) = &grant {
             let issued_to = self.tokens.verify(token.as_bytes(), TokenKind::Refresh, now);
             if issued_to.as_ref() != Some(&caller) {
                 return Err(TokenError::Grant);
@@ -162,13 +174,13 @@ fn refuse(error: TokenError) -> Response {
             StatusCode::BAD_REQUEST,
             Code::InvalidArgument,
             "invalid_grant",
-            "the refresh token is not valid for this client",
+            "the refresh token, or the assertion, is not valid",
         ),
         TokenError::GrantType => (
             StatusCode::BAD_REQUEST,
             Code::InvalidArgument,
             "unsupported_grant_type",
-            "grant_type must be client_credentials or refresh_token",
+            "grant_type must be client_credentials, refresh_token or urn:ietf:params:oauth:grant-type:jwt-bearer",
         ),
         TokenError::Server => {
             tracing::error!("no token can be signed");

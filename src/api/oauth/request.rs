@@ -14,6 +14,18 @@ pub(super) enum Grant {
     Refresh(String),
 }
 
+/// The grant of RFC 7523: an assertion is both who one is and what the token is asked for.
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// Who asks, and how it proves that.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// With a secret.
+    WithSecret(TokenRequest),
+    /// With a signed assertion.
+    WithAssertion(String),
+}
+
 /// A request that is of the right form.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct TokenRequest {
@@ -24,7 +36,7 @@ pub(super) struct TokenRequest {
 
 impl TokenRequest {
     /// Reads the form, and the credentials in it or in the header.
-    pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
+    pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Asked, TokenError> {
         let is_form = headers
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
@@ -36,6 +48,10 @@ impl TokenRequest {
             return Err(TokenError::Request("the body must be application/x-www-form-urlencoded"));
         }
         let form = Form::read(body)?;
+        if form.grant_type.as_deref() == Some(JWT_BEARER) {
+            let missing = TokenError::Request("assertion is missing");
+            return form.assertion.map(Asked::WithAssertion).ok_or(missing);
+        }
         let (client_id, secret) = match (basic(headers)?, form.client_secret) {
             (Some(_), Some(_)) => {
                 return Err(TokenError::Request(
@@ -57,7 +73,7 @@ impl TokenRequest {
             Some(_) => return Err(TokenError::GrantType),
             None => return Err(TokenError::Request("grant_type is missing")),
         };
-        Ok(Self { client_id, secret, grant })
+        Ok(Asked::WithSecret(Self { client_id, secret, grant }))
     }
 }
 
@@ -67,6 +83,7 @@ struct Form {
     client_id: Option<String>,
     client_secret: Option<String>,
     refresh_token: Option<String>,
+    assertion: Option<String>,
 }
 
 impl Form {
@@ -78,6 +95,7 @@ impl Form {
                 "client_id" => &mut form.client_id,
                 "client_secret" => &mut form.client_secret,
                 "refresh_token" => &mut form.refresh_token,
+                "assertion" => &mut form.assertion,
                 // RFC 6749, section 3.2: what is not known is ignored.
                 _ => continue,
             };
@@ -115,7 +133,7 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, TokenError> {
 mod tests {
     use super::*;
 
-    fn read(authorization: Option<&str>, body: &str) -> Result<TokenRequest, TokenError> {
+    fn read(authorization: Option<&str>, body: &str) -> Result<Asked, TokenError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, "application/x-www-form-urlencoded".parse().unwrap());
         if let Some(authorization) = authorization {
@@ -131,7 +149,11 @@ mod tests {
     #[test]
     fn both_ways_to_say_who_one_is() {
         let expected = |id: &str, secret: &str, grant| {
-            Ok(TokenRequest { client_id: id.into(), secret: secret.into(), grant })
+            Ok(Asked::WithSecret(TokenRequest {
+                client_id: id.into(),
+                secret: secret.into(),
+                grant,
+            }))
         };
         let form = "grant_type=client_credentials&client_id=agent&client_secret=s%2Bt&scope=x";
         assert!(read(None, form) == expected("agent", "s+t", Grant::ClientCredentials));
@@ -143,6 +165,14 @@ mod tests {
             read(Some(&header), refresh)
                 == expected("my agent", "s:t", Grant::Refresh("abc".into()))
         );
+    }
+
+    #[test]
+    fn an_assertion_needs_nothing_beside_it() {
+        let body = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer";
+        let with = format!("{body}&assertion=a.b.c");
+        assert!(read(None, &with) == Ok(Asked::WithAssertion("a.b.c".into())));
+        assert!(matches!(read(None, body), Err(TokenError::Request(_))));
     }
 
     #[test]

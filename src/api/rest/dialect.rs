@@ -69,6 +69,8 @@ const YANDEX: Dialect = Dialect { unknown_members: UnknownMembers::Ignore, ..Dia
 
 /// Service (full name) → its dialect.
 pub const DIALECTS: &[(&str, Dialect)] = &[
+    ("yandex.cloud.endpoint.ApiEndpointService", YANDEX),
+    ("yandex.cloud.iam.v1.IamTokenService", YANDEX),
     ("yandex.cloud.marketplace.v1.metering.ImageProductUsageService", YANDEX),
     ("yandex.cloud.marketplace.metering.v1.ImageProductUsageService", YANDEX),
     ("yandex.cloud.marketplace.metering.v1.ProductUsageService", YANDEX),

@@ -1,16 +1,21 @@
 //! `meterd client`.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+};
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{AccessOptions, Form};
 use crate::{
     api::pb::meterd::v1::{
-        Client, CreateClientRequest, CreateClientResponse, Credential, DeleteClientRequest,
-        GetClientRequest, ListClientsRequest, RotateApiKeyRequest, RotateClientSecretRequest,
-        UpdateClientRequest, access_service_client::AccessServiceClient,
+        AddPublicKeyRequest, Client, CreateClientRequest, CreateClientResponse, Credential,
+        DeleteClientRequest, GetClientRequest, ListClientsRequest, RemovePublicKeyRequest,
+        RotateApiKeyRequest, RotateClientSecretRequest, UpdateClientRequest,
+        access_service_client::AccessServiceClient,
     },
     cli::{
         CommandResult,
@@ -66,6 +71,24 @@ pub(in crate::cli) enum ClientCommand {
         /// How long the one before is still accepted, at most 90 days
         #[arg(long, value_name = "DURATION", default_value = "24h")]
         overlap: HumanDuration,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Register a public RSA key, for signing in by signed assertion; prints its id
+    AddKey {
+        /// The client's id
+        id: String,
+        /// The public key (PEM)
+        file: PathBuf,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Remove a public key
+    RemoveKey {
+        /// The client's id
+        id: String,
+        /// The key's id
+        key: String,
         #[command(flatten)]
         target: Target,
     },
@@ -141,6 +164,18 @@ impl ClientCommand {
                 print(target.options.output, answer.client.as_slice())
             }
             Self::Rotate { id, kind, overlap, target } => rotate(id, kind, overlap, target).await,
+            Self::AddKey { id, file, target } => add_key(id, file, target).await,
+            Self::RemoveKey { id, key, target } => {
+                let request = RemovePublicKeyRequest {
+                    organization_id: target.organization.clone(),
+                    client_id: id,
+                    key_id: key.clone(),
+                };
+                let answer = target.connect().await?.remove_public_key(request).await;
+                answer.map_err(|status| call_failed(&status))?;
+                tell(format_args!("{key} is removed"));
+                Ok(())
+            }
             Self::Delete { id, target } => {
                 let request = DeleteClientRequest {
                     organization_id: target.organization.clone(),
@@ -211,6 +246,23 @@ async fn rotate(id: String, kind: Kind, overlap: HumanDuration, target: Target) 
     Ok(writeln!(out, "{text}")?)
 }
 
+async fn add_key(id: String, file: PathBuf, target: Target) -> CommandResult {
+    let public_key = std::fs::read_to_string(&file)
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    let request = AddPublicKeyRequest {
+        organization_id: target.organization.clone(),
+        client_id: id,
+        public_key,
+    };
+    let answer = target.connect().await?.add_public_key(request).await;
+    let key_id = answer.map_err(|status| call_failed(&status))?.into_inner().key_id;
+    let mut out = io::stdout().lock();
+    if target.options.output == Form::Json {
+        return json_document(out, &json!({"key_id": key_id}));
+    }
+    Ok(writeln!(out, "{key_id}")?)
+}
+
 async fn list(target: Target) -> CommandResult {
     let mut client = target.connect().await?;
     let mut clients = Vec::new();
@@ -271,5 +323,9 @@ fn printed(client: &Client) -> Value {
         "last_used_time": wire_time::text(client.last_used_time.as_ref()),
         "secrets": credentials(&client.secrets),
         "api_keys": credentials(&client.api_keys),
+        "public_keys": client.public_keys.iter().map(|key| json!({
+            "key_id": key.id,
+            "create_time": wire_time::text(key.create_time.as_ref()),
+        })).collect::<Vec<_>>(),
     })
 }

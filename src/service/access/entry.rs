@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        access::{Client, Organization},
+        access::{Client, Organization, PublicKey},
         credential::{Credential, CredentialHash},
         id::ClientId,
         permission::Permission,
@@ -30,6 +30,15 @@ struct ClientEntry {
     permissions: Vec<String>,
     secrets: Vec<CredentialEntry>,
     api_keys: Vec<CredentialEntry>,
+    #[serde(default)]
+    public_keys: Vec<PublicKeyEntry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PublicKeyEntry {
+    id: String,
+    pem: String,
+    created: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -68,6 +77,7 @@ pub(super) fn of_client(client: &Client) -> Result<DocumentChange, ServiceError>
         permissions: client.permissions.iter().map(ToString::to_string).collect(),
         secrets: client.secrets.iter().map(of_credential).collect(),
         api_keys: client.api_keys.iter().map(of_credential).collect(),
+        public_keys: client.public_keys.iter().map(of_public_key).collect(),
     };
     Ok(DocumentChange {
         collection: Collection::Clients,
@@ -93,6 +103,7 @@ pub(super) fn client(document: &Document) -> Result<Client, StoreError> {
             .collect::<Result<_, _>>()?,
         secrets: credentials(entry.secrets)?,
         api_keys: credentials(entry.api_keys)?,
+        public_keys: entry.public_keys.iter().map(public_key).collect::<Result<_, _>>()?,
         created: time(&entry.created)?,
     })
 }
@@ -105,6 +116,22 @@ fn of_credential(credential: &Credential) -> CredentialEntry {
         created: credential.created.to_string(),
         expires: credential.expires.map(|expires| expires.to_string()),
     }
+}
+
+fn of_public_key(key: &PublicKey) -> PublicKeyEntry {
+    PublicKeyEntry {
+        id: key.id.clone(),
+        pem: key.pem.to_string(),
+        created: key.created.to_string(),
+    }
+}
+
+fn public_key(entry: &PublicKeyEntry) -> Result<PublicKey, StoreError> {
+    Ok(PublicKey {
+        id: entry.id.clone(),
+        pem: entry.pem.as_str().into(),
+        created: time(&entry.created)?,
+    })
 }
 
 fn credential(entry: &CredentialEntry) -> Result<Credential, StoreError> {

@@ -22,11 +22,14 @@ use super::{
 };
 use crate::{
     domain::{
-        access::{Client, ClientDirectory, Organization},
+        access::{Client, ClientDirectory, Organization, PublicKey},
         audit::{Actor, AuditAction},
         credential::{Credential, CredentialHash, CredentialKind, CredentialText},
         id::{ClientId, OrganizationId},
-        limits::{CREDENTIAL_OVERLAP_DAYS_MAX, CREDENTIALS_MAX, NAME_CHARS_MAX},
+        limits::{
+            CREDENTIAL_OVERLAP_DAYS_MAX, CREDENTIALS_MAX, NAME_CHARS_MAX, PUBLIC_KEY_BYTES_MAX,
+            PUBLIC_KEYS_MAX,
+        },
         permission::Permission,
     },
     store::{UsageStore, document::DocumentChange},
@@ -203,6 +206,7 @@ impl Access {
             permissions: permissions(&new.permissions)?,
             secrets: vec![stored_secret],
             api_keys: vec![stored_key],
+            public_keys: Vec::new(),
             created: now,
         });
         let detail = granted(&client);
@@ -319,6 +323,63 @@ impl Access {
         Ok(text)
     }
 
+    /// Registers a public key of a client, with which its assertions are verified; answers the key's id. That it is
+    /// such a key, the caller has checked.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`], [`ServiceError::InvalidArgument`] if it is too long,
+    /// [`ServiceError::FailedPrecondition`] if the client has too many.
+    pub async fn add_public_key(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        id: &str,
+        pem: &str,
+    ) -> Result<String, ServiceError> {
+        if pem.len() > PUBLIC_KEY_BYTES_MAX {
+            return Err(ServiceError::invalid(
+                "public_key",
+                format!("must have at most {PUBLIC_KEY_BYTES_MAX} bytes"),
+            ));
+        }
+        if self.client(organization, id)?.public_keys.len() >= PUBLIC_KEYS_MAX {
+            return Err(ServiceError::FailedPrecondition(format!(
+                "the client has {PUBLIC_KEYS_MAX} public keys already; remove one first"
+            )));
+        }
+        let key_id = Uuid::new_v4().to_string();
+        let key = PublicKey { id: key_id.clone(), pem: pem.into(), created: self.0.clock.now() };
+        let (action, detail) = (AuditAction::PublicKeyAdded, key_id.clone());
+        self.change_client(actor, organization, id, action, detail, |client| {
+            client.public_keys.push(key);
+        })
+        .await?;
+        Ok(key_id)
+    }
+
+    /// Removes a public key of a client.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`] if there is no such client or key.
+    pub async fn remove_public_key(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        id: &str,
+        key_id: &str,
+    ) -> Result<(), ServiceError> {
+        if !self.client(organization, id)?.public_keys.iter().any(|key| key.id == key_id) {
+            return Err(ServiceError::not_found("public key", key_id));
+        }
+        let (action, detail, gone) =
+            (AuditAction::PublicKeyRemoved, key_id.to_owned(), key_id.to_owned());
+        self.change_client(actor, organization, id, action, detail, move |client| {
+            client.public_keys.retain(|key| key.id != gone);
+        })
+        .await
+        .map(drop)
+    }
+
     /// Deletes a client; what it reported stays, and says so.
     ///
     /// # Errors
@@ -424,6 +485,13 @@ impl ClientDirectory for Access {
         let registry = self.0.registry.load();
         let client = registry.with_credential(hash)?;
         client.has_secret(hash, self.0.clock.now()).then(|| Arc::clone(client))
+    }
+
+    fn with_public_key(&self, id: &str) -> Option<(Arc<Client>, Arc<str>)> {
+        let registry = self.0.registry.load();
+        let client = registry.with_public_key(id)?;
+        let key = client.public_keys.iter().find(|key| key.id == id)?;
+        Some((Arc::clone(client), Arc::clone(&key.pem)))
     }
 
     fn client(&self, organization: &OrganizationId, id: &ClientId) -> Option<Arc<Client>> {

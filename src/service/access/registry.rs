@@ -29,6 +29,7 @@ pub(super) struct Registry {
     clients: BTreeMap<ClientKey, Arc<Client>>,
     // Secrets and API keys; which of them it is, the client tells.
     by_credential: HashMap<CredentialHash, ClientKey>,
+    by_public_key: HashMap<String, ClientKey>,
 }
 
 impl Registry {
@@ -46,11 +47,19 @@ impl Registry {
 
     fn insert(&mut self, client: Arc<Client>) {
         let key = (client.organization.clone(), client.id.clone());
-        self.by_credential.retain(|_, owner| *owner != key);
+        self.forget_what_belongs_to(&key);
         for credential in client.api_keys.iter().chain(&client.secrets) {
             self.by_credential.insert(credential.hash, key.clone());
         }
+        for public_key in &client.public_keys {
+            self.by_public_key.insert(public_key.id.clone(), key.clone());
+        }
         self.clients.insert(key, client);
+    }
+
+    fn forget_what_belongs_to(&mut self, key: &ClientKey) {
+        self.by_credential.retain(|_, owner| owner != key);
+        self.by_public_key.retain(|_, owner| owner != key);
     }
 
     pub(super) fn organization(&self, id: &str) -> Option<&Organization> {
@@ -101,6 +110,10 @@ impl Registry {
         self.clients.get(self.by_credential.get(hash)?)
     }
 
+    pub(super) fn with_public_key(&self, id: &str) -> Option<&Arc<Client>> {
+        self.clients.get(self.by_public_key.get(id)?)
+    }
+
     pub(super) fn put_client(
         &mut self,
         client: Arc<Client>,
@@ -117,7 +130,7 @@ impl Registry {
     ) -> Option<DocumentChange> {
         let key = (organization.clone(), ClientId::new(id).ok()?);
         let client = self.clients.remove(&key)?;
-        self.by_credential.retain(|_, owner| *owner != key);
+        self.forget_what_belongs_to(&key);
         Some(DocumentChange {
             collection: Collection::Clients,
             organization: client.organization.clone(),

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod authority;
 pub mod blocking_store;
 pub mod command;
 pub mod http;

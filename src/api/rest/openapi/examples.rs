@@ -13,6 +13,7 @@ macro_rules! examples {
 }
 
 examples!(
+    "meterd.v1.AccessService.AddPublicKey",
     "meterd.v1.AccessService.CreateClient",
     "meterd.v1.AccessService.CreateOrganization",
     "meterd.v1.AccessService.DeleteClient",
@@ -20,6 +21,7 @@ examples!(
     "meterd.v1.AccessService.ListAuditEvents",
     "meterd.v1.AccessService.ListClients",
     "meterd.v1.AccessService.ListOrganizations",
+    "meterd.v1.AccessService.RemovePublicKey",
     "meterd.v1.AccessService.RotateApiKey",
     "meterd.v1.AccessService.RotateClientSecret",
     "meterd.v1.AccessService.UpdateClient",
@@ -33,6 +35,11 @@ examples!(
     "meterd.v1.UsageReportService.GetUsageRecord",
     "meterd.v1.UsageReportService.ListUsageRecords",
     "meterd.v1.UsageReportService.QueryProductUsage",
+    "yandex.cloud.endpoint.ApiEndpointService.Get",
+    "yandex.cloud.endpoint.ApiEndpointService.List",
+    "yandex.cloud.iam.v1.IamTokenService.Create",
+    "yandex.cloud.iam.v1.IamTokenService.CreateForServiceAccount",
+    "yandex.cloud.iam.v1.IamTokenService.Revoke",
     "yandex.cloud.marketplace.metering.v1.ImageProductUsageService.Write",
     "yandex.cloud.marketplace.metering.v1.ProductUsageService.Write",
     "yandex.cloud.marketplace.v1.metering.ImageProductUsageService.Write",
