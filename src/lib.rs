@@ -6,13 +6,14 @@
 //!
 //! Each layer uses only what stands to its right:
 //! `cli → server → api → service → store → domain`, and `api → auth → domain`.
-//! `config` and `telemetry` are leaves. See `ARCHITECTURE.md`.
+//! `config`, `telemetry` and `https` are leaves. See `ARCHITECTURE.md`.
 
 pub mod api;
 pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod https;
 pub mod server;
 pub mod service;
 pub mod store;

@@ -14,26 +14,29 @@ use super::{
         ListAuditEventsResponse, ListClientsRequest, ListClientsResponse, ListOrganizationsRequest,
         ListOrganizationsResponse, RemovePublicKeyRequest, RemovePublicKeyResponse,
         RotateApiKeyRequest, RotateApiKeyResponse, RotateClientSecretRequest,
-        RotateClientSecretResponse, UpdateClientRequest, UpdateClientResponse,
-        access_service_server::AccessService,
+        RotateClientSecretResponse, RotateSigningKeyRequest, RotateSigningKeyResponse,
+        UpdateClientRequest, UpdateClientResponse, access_service_server::AccessService,
     },
     status,
 };
 use crate::{
-    auth::assertion,
-    domain::access::Client,
+    auth::{access_token::AccessTokens, assertion},
+    domain::{access::Client, audit::AuditAction},
     service::{
         ServiceError,
-        access::{Access, NewClient},
+        access::{Access, NewClient, require_operator},
         audit::AuditTrail,
+        clock::Clock,
     },
 };
 
 /// Serves `meterd.v1.AccessService`.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct AccessHandler {
     pub(super) access: Arc<Access>,
     pub(super) audit: Arc<AuditTrail>,
+    pub(super) tokens: Arc<AccessTokens>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl AccessHandler {
@@ -218,6 +221,33 @@ impl AccessService for AccessHandler {
             .await
             .map_err(status::from_service)?;
         Ok(Response::new(DeleteClientResponse {}))
+    }
+
+    async fn rotate_signing_key(
+        &self,
+        request: Request<RotateSigningKeyRequest>,
+    ) -> Result<Response<RotateSigningKeyResponse>, Status> {
+        let actor = actor(&request)?;
+        require_operator(&actor).map_err(status::from_service)?;
+        let RotateSigningKeyRequest { revoke } = request.into_inner();
+        let detail = if revoke { "the keys before revoked" } else { "" };
+        let organization = &actor.caller.organization;
+        let action = AuditAction::SigningKeyRotated;
+        self.audit
+            .record(organization, &actor, action, "signing keys", detail)
+            .await
+            .map_err(status::from_service)?;
+        let (tokens, now) = (Arc::clone(&self.tokens), self.clock.now());
+        let rotating = tokio::task::spawn_blocking(move || tokens.rotate(now, revoke));
+        let internal = |error: &dyn std::error::Error| {
+            status::from_service(ServiceError::Internal(error.to_string().into()))
+        };
+        let rotated = rotating.await.map_err(|error| internal(&error))?;
+        let mut ids = rotated.map_err(|error| internal(&error))?.into_iter();
+        Ok(Response::new(RotateSigningKeyResponse {
+            key_id: ids.next().unwrap_or_default(),
+            previous_key_ids: ids.collect(),
+        }))
     }
 
     async fn list_audit_events(

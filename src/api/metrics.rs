@@ -48,6 +48,8 @@ pub struct Metrics {
     pub connections_refused: Counter,
     /// Certificates that were to be read again and could not be used.
     pub tls_reload_failures: Counter,
+    /// Attempts to read an outside issuer's keys that failed.
+    pub issuer_key_failures: Counter,
     queued_records: Gauge,
     store_records: Gauge,
     store_sequence: Gauge,
@@ -80,6 +82,7 @@ impl Metrics {
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             tls_reload_failures: Counter::default(),
+            issuer_key_failures: Counter::default(),
             queued_records: Gauge::default(),
             store_records: Gauge::default(),
             store_sequence: Gauge::default(),
@@ -114,6 +117,11 @@ impl Metrics {
             "tls_reload_failures",
             "New TLS certificates that could not be used",
             self.tls_reload_failures.clone(),
+        );
+        to.register(
+            "issuer_key_failures",
+            "Failed attempts to read the keys of the outside issuer",
+            self.issuer_key_failures.clone(),
         );
         to.register("queued_records", "Records waiting to be stored", self.queued_records.clone());
         to.register("store_records", "Records stored", self.store_records.clone());

@@ -7,6 +7,7 @@
 mod access;
 mod actor;
 mod catalog;
+mod client_rates;
 mod convert;
 mod documents;
 mod front;
@@ -24,6 +25,7 @@ mod usage_stream;
 mod yandex_sign_in;
 
 pub use actor::PeerAddress;
+pub use client_rates::ClientRate;
 pub(crate) use convert::time as wire_time;
 pub use layers::CallLimits;
 pub use origins::{CrossOrigin, OriginError};

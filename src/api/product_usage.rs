@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status, metadata::MetadataValue};
 
 use super::{
     actor::principal,
+    client_rates::ClientRates,
     convert::product_usage::{Reported, Verdicts},
     metrics::Metrics,
     pb::yandex::cloud::marketplace::{
@@ -32,11 +33,13 @@ const CONFLICTS_METADATA: &str = "meterd-duplicate-conflicts";
 pub(super) struct ProductUsageHandler {
     pub(super) usage: Arc<ProductUsage>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) rates: Arc<ClientRates>,
 }
 
 impl ProductUsageHandler {
     async fn write(&self, principal: &Principal, reported: Reported) -> Result<Verdicts, Status> {
         let Reported { report, uuids } = reported;
+        self.rates.charge(&principal.caller, report.records.len())?;
         let written =
             self.usage.write(&principal.caller, report, WRITE_RECORDS_MAX, Admission::Refuse).await;
         let verdicts = written.map_err(status::from_service)?;

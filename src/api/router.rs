@@ -11,6 +11,7 @@ use tonic_health::server::HealthReporter;
 use super::{
     access::AccessHandler,
     catalog::CatalogHandler,
+    client_rates::ClientRates,
     documents::Documents,
     front::{self, Front},
     layers::{CallLimits, Layers},
@@ -135,12 +136,19 @@ pub fn api_router(
         tokens: Arc::clone(&tokens),
         clock: Arc::clone(&clock),
     };
+    let access =
+        AccessHandler { access, audit, tokens: Arc::clone(&tokens), clock: Arc::clone(&clock) };
     let token_endpoint = TokenEndpoint::new(clients, tokens, Arc::clone(&clock));
-    let product_usage =
-        ProductUsageHandler { usage: Arc::clone(&usage), metrics: Arc::clone(&metrics) };
+    let rates = Arc::new(ClientRates::new(limits.client_rate));
+    let product_usage = ProductUsageHandler {
+        usage: Arc::clone(&usage),
+        metrics: Arc::clone(&metrics),
+        rates: Arc::clone(&rates),
+    };
     let usage_stream = UsageStreamHandler {
         usage,
         metrics: Arc::clone(&metrics),
+        rates,
         messages_in_flight_max: limits.stream_messages_in_flight_max,
     };
     let reflection = || {
@@ -163,7 +171,7 @@ pub fn api_router(
             limits
         ))
         .add_service(configured!(CatalogServiceServer::new(CatalogHandler { catalogs }), limits))
-        .add_service(configured!(AccessServiceServer::new(AccessHandler { access, audit }), limits))
+        .add_service(configured!(AccessServiceServer::new(access), limits))
         .add_service(configured!(ApiEndpointServiceServer::new(EndpointHandler), limits))
         .add_service(configured!(IamTokenServiceServer::new(iam_tokens), limits))
         .add_service(health)

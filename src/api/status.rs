@@ -109,6 +109,8 @@ pub(super) fn from_auth(error: AuthError) -> Status {
         AuthError::Missing
         | AuthError::Malformed
         | AuthError::Invalid
+        | AuthError::UnknownKey
+        | AuthError::Claims(_)
         | AuthError::InvalidApiKey
         | AuthError::DifferentClients => {
             with_reason(Code::Unauthenticated, error.to_string(), "UNAUTHENTICATED", None)
@@ -123,6 +125,14 @@ pub(super) fn from_auth(error: AuthError) -> Status {
 pub(super) fn too_many_calls(calls_max: usize, retry_after: Duration) -> Status {
     let text = format!("more than {calls_max} calls are under way; try again later");
     with_reason(Code::ResourceExhausted, text, "TOO_MANY_CALLS", Some(retry_after))
+}
+
+/// A client reports faster than it may.
+pub(super) fn client_too_fast(records_per_second: u32, retry_after: Duration) -> Status {
+    let text = format!(
+        "this client may report {records_per_second} records a second; nothing of this request was stored, try again later"
+    );
+    with_reason(Code::ResourceExhausted, text, "CLIENT_RATE_EXCEEDED", Some(retry_after))
 }
 
 /// The caller's deadline passed.

@@ -9,6 +9,7 @@ use tracing::Instrument as _;
 
 use super::{
     actor::principal,
+    client_rates::ClientRates,
     convert::product_usage::{Reported, from_stream, to_stream},
     metrics::Metrics,
     pb::meterd::v1::{
@@ -30,6 +31,7 @@ type Answer = Result<StreamProductUsageResponse, Status>;
 pub(super) struct UsageStreamHandler {
     pub(super) usage: Arc<ProductUsage>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) rates: Arc<ClientRates>,
     /// Messages of one stream that may be under way.
     pub(super) messages_in_flight_max: usize,
 }
@@ -45,6 +47,8 @@ impl UsageStreamHandler {
         let sequence = message.sequence;
         let in_message = move |error| status::in_message(sequence, error);
         let Reported { report, uuids } = from_stream(message).map_err(in_message)?;
+        // A stream that is too fast is slowed down and never refused.
+        self.rates.wait(&principal.caller, report.records.len()).await;
         let (usage, caller) = (Arc::clone(&self.usage), principal.caller.clone());
         let queueing = tokio::spawn(
             async move { usage.queue(&caller, report, STREAM_RECORDS_MAX, Admission::Wait).await }

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, Header, Validation};
+use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::signing_keys::SigningKeys;
+use super::signing_keys::{SigningKeyError, SigningKeys};
 use crate::domain::{
     caller::Caller,
     credential::CredentialHash,
@@ -77,7 +79,9 @@ impl Verified {
 /// Issues and verifies tokens.
 #[derive(Debug)]
 pub struct AccessTokens {
-    keys: SigningKeys,
+    keys: ArcSwap<SigningKeys>,
+    // One rotation at a time.
+    rotating: Mutex<()>,
     // By the hash of the token: what is in memory opens nothing.
     verified: Cache<CredentialHash, Arc<Verified>>,
 }
@@ -91,7 +95,11 @@ impl AccessTokens {
     /// With these keys.
     #[must_use]
     pub fn new(keys: SigningKeys) -> Self {
-        Self { keys, verified: Cache::new(VERIFIED_MAX) }
+        Self {
+            keys: ArcSwap::from_pointee(keys),
+            rotating: Mutex::new(()),
+            verified: Cache::new(VERIFIED_MAX),
+        }
     }
 
     /// A token for a client.
@@ -104,7 +112,8 @@ impl AccessTokens {
         kind: TokenKind,
         now: Timestamp,
     ) -> Result<String, CannotSign> {
-        let key = self.keys.signing().ok_or(CannotSign)?;
+        let keys = self.keys.load();
+        let key = keys.signing().ok_or(CannotSign)?;
         let issued = now.as_second();
         let claims = Claims {
             iss: ISSUER.into(),
@@ -117,7 +126,8 @@ impl AccessTokens {
             exp: issued.saturating_add(kind.lifetime().as_secs()),
             jti: Uuid::new_v4().to_string(),
         };
-        let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::EdDSA) };
+        let header =
+            Header { kid: keys.ids().next().map(Into::into), ..Header::new(Algorithm::EdDSA) };
         jsonwebtoken::encode(&header, &claims, &key.signs).map_err(|_| CannotSign)
     }
 
@@ -131,42 +141,63 @@ impl AccessTokens {
         let verified = match self.verified.get(&hash) {
             Some(verified) => verified,
             None => {
-                let verified = Arc::new(self.decode(token)?);
+                let keys = self.keys.load();
+                let verified = Arc::new(decode(&keys, token)?);
                 self.verified.insert(hash, Arc::clone(&verified));
+                // If keys were revoked meanwhile, the cache may have been emptied before it got this.
+                if !Arc::ptr_eq(&keys, &self.keys.load()) {
+                    self.verified.clear();
+                }
                 verified
             }
         };
         (verified.kind == kind && verified.is_valid(now)).then(|| verified.caller.clone())
     }
 
-    fn decode(&self, token: &[u8]) -> Option<Verified> {
-        // The header only says which key to try; the algorithm is ours to say.
-        let id = jsonwebtoken::decode_header(token).ok()?.kid?;
-        let key = self.keys.with_id(&id)?;
-        let mut validation = Validation::new(Algorithm::EdDSA);
-        validation.set_issuer(&[ISSUER]);
-        validation.set_audience(&[ISSUER]);
-        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
-        // Times are compared with our clock, not with the system's.
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
-        let claims = jsonwebtoken::decode::<Claims>(token, &key.verifies, &validation).ok()?.claims;
-        Some(Verified {
-            caller: Caller {
-                organization: OrganizationId::new(&claims.org).ok()?,
-                client: ClientId::new(&claims.sub).ok()?,
-            },
-            kind: claims.kind,
-            not_before: claims.nbf,
-            expires: claims.exp,
-        })
+    /// Signs with a new key from now on. Tokens signed with those before stay valid for their time, or, with
+    /// `revoke`, not a moment longer. Writes a file, so it is called where blocking is allowed.
+    ///
+    /// Returns the ids of all keys, the new one first.
+    ///
+    /// # Errors
+    /// [`SigningKeyError`] if no key can be made or kept; then nothing has changed.
+    pub fn rotate(&self, now: Timestamp, revoke: bool) -> Result<Vec<String>, SigningKeyError> {
+        let _one = self.rotating.lock();
+        let keys = self.keys.load().rotated(now, revoke)?;
+        let ids = keys.ids().map(Into::into).collect();
+        self.keys.store(Arc::new(keys));
+        self.verified.clear();
+        Ok(ids)
     }
 
     /// The public keys, as RFC 7517 has them.
     #[must_use]
     pub fn jwks(&self) -> serde_json::Value {
-        self.keys.jwks()
+        self.keys.load().jwks()
     }
+}
+
+fn decode(keys: &SigningKeys, token: &[u8]) -> Option<Verified> {
+    // The header only says which key to try; the algorithm is ours to say.
+    let id = jsonwebtoken::decode_header(token).ok()?.kid?;
+    let key = keys.with_id(&id)?;
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.set_issuer(&[ISSUER]);
+    validation.set_audience(&[ISSUER]);
+    validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
+    // Times are compared with our clock, not with the system's.
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    let claims = jsonwebtoken::decode::<Claims>(token, &key.verifies, &validation).ok()?.claims;
+    Some(Verified {
+        caller: Caller {
+            organization: OrganizationId::new(&claims.org).ok()?,
+            client: ClientId::new(&claims.sub).ok()?,
+        },
+        kind: claims.kind,
+        not_before: claims.nbf,
+        expires: claims.exp,
+    })
 }
 
 #[cfg(test)]
@@ -189,6 +220,21 @@ mod tests {
 
     fn tokens() -> AccessTokens {
         AccessTokens::new(SigningKeys::ephemeral().unwrap())
+    }
+
+    #[test]
+    fn rotation_keeps_tokens_and_revocation_does_not() {
+        let tokens = tokens();
+        let first = tokens.issue(&caller(), TokenKind::Access, now()).unwrap();
+        let is_valid =
+            |token: &str| tokens.verify(token.as_bytes(), TokenKind::Access, now()).is_some();
+        assert!(is_valid(&first));
+        assert_eq!(tokens.rotate(now(), false).unwrap().len(), 2);
+        let second = tokens.issue(&caller(), TokenKind::Access, now()).unwrap();
+        assert!(is_valid(&first) && is_valid(&second));
+        assert_eq!(tokens.jwks()["keys"].as_array().unwrap().len(), 2);
+        assert_eq!(tokens.rotate(now(), true).unwrap().len(), 1);
+        assert!(!is_valid(&first) && !is_valid(&second));
     }
 
     #[test]
@@ -239,11 +285,12 @@ mod tests {
             jsonwebtoken::encode(&header, &claims, key).unwrap()
         };
         let with_kid = |algorithm| Header { kid: Some(kid.clone()), ..Header::new(algorithm) };
-        let own = &tokens.keys.signing().unwrap().signs;
+        let keys = tokens.keys.load();
+        let own = &keys.signing().unwrap().signs;
         let foreign = SigningKeys::ephemeral().unwrap();
         let foreign = &foreign.signing().unwrap().signs;
         // Our public key, taken for a shared secret.
-        let public = URL_SAFE_NO_PAD.decode(&tokens.keys.signing().unwrap().public).unwrap();
+        let public = URL_SAFE_NO_PAD.decode(&keys.signing().unwrap().public).unwrap();
         let shared = EncodingKey::from_secret(&public);
         let eddsa = || with_kid(Algorithm::EdDSA);
         for (name, token) in [

@@ -128,6 +128,10 @@ mod tests {
             None
         }
 
+        fn has_organization(&self, _: &OrganizationId) -> bool {
+            true
+        }
+
         fn used(&self, _: &Client) {}
     }
 

@@ -5,6 +5,7 @@
 
 pub mod access_token;
 pub mod assertion;
+pub mod outside_issuer;
 pub mod rpc_permissions;
 pub mod signing_keys;
 mod token;
@@ -13,7 +14,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use self::access_token::{AccessTokens, TokenKind};
+use self::{
+    access_token::{AccessTokens, TokenKind},
+    outside_issuer::{ClaimError, OutsideIssuer},
+};
 use crate::domain::{
     access::{Client, ClientDirectory},
     caller::Caller,
@@ -72,6 +76,12 @@ pub enum AuthError {
     /// Nobody has this token.
     #[error("the token is not valid")]
     Invalid,
+    /// The token names a key that its issuer had not published when its keys were last read.
+    #[error("the token is signed with a key that is not known")]
+    UnknownKey,
+    /// The token is genuine, and does not say what it must.
+    #[error("the token cannot be used: {0}")]
+    Claims(#[from] ClaimError),
     /// Nobody has this API key, or not any more.
     #[error("the API key is not valid")]
     InvalidApiKey,
@@ -99,6 +109,7 @@ pub struct Authentication {
     anonymous: Option<Principal>,
     clients: Option<Arc<dyn ClientDirectory>>,
     tokens: Option<Arc<AccessTokens>>,
+    issuer: Option<Arc<OutsideIssuer>>,
 }
 
 impl std::fmt::Debug for Authentication {
@@ -129,6 +140,7 @@ impl Authentication {
             anonymous: dev.then_some(developer),
             clients: None,
             tokens: None,
+            issuer: None,
         })
     }
 
@@ -144,6 +156,19 @@ impl Authentication {
     pub fn with_tokens(mut self, tokens: Arc<AccessTokens>) -> Self {
         self.tokens = Some(tokens);
         self
+    }
+
+    /// Accepts the tokens of an outside issuer, for organizations that exist.
+    #[must_use]
+    pub fn with_outside_issuer(mut self, issuer: Arc<OutsideIssuer>) -> Self {
+        self.issuer = Some(issuer);
+        self
+    }
+
+    /// The outside issuer, if there is one.
+    #[must_use]
+    pub fn outside_issuer(&self) -> Option<&Arc<OutsideIssuer>> {
+        self.issuer.as_ref()
     }
 
     /// Whether somebody could get in who is no client.
@@ -184,7 +209,11 @@ impl Authentication {
         {
             return Ok(principal.clone());
         }
-        self.by_token(token, now).ok_or(AuthError::Invalid)
+        match (self.by_token(token, now), &self.issuer) {
+            (Some(principal), _) => Ok(principal),
+            (None, Some(issuer)) => self.by_outside_token(issuer, token, now),
+            (None, None) => Err(AuthError::Invalid),
+        }
     }
 
     /// Permissions are the client's of this moment, not those of the token's: what is taken away is gone.
@@ -194,6 +223,19 @@ impl Authentication {
         let client = clients.client(&caller.organization, &caller.client)?;
         clients.used(&client);
         Some(Principal::of_client(&client))
+    }
+
+    fn by_outside_token(
+        &self,
+        issuer: &OutsideIssuer,
+        token: &[u8],
+        now: Timestamp,
+    ) -> Result<Principal, AuthError> {
+        let principal = issuer.verify(token, now)?;
+        let organization = &principal.caller.organization;
+        let exists =
+            self.clients.as_ref().is_some_and(|clients| clients.has_organization(organization));
+        if exists { Ok(principal) } else { Err(ClaimError::UnknownOrganization.into()) }
     }
 
     fn by_api_key(&self, key: &[u8]) -> Result<Principal, AuthError> {

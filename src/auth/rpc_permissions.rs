@@ -45,6 +45,7 @@ pub const RPC_ACCESS: &[(&str, Access)] = &[
     ("/meterd.v1.AccessService/AddPublicKey", ADMINISTER_ACCESS),
     ("/meterd.v1.AccessService/RemovePublicKey", ADMINISTER_ACCESS),
     ("/meterd.v1.AccessService/DeleteClient", ADMINISTER_ACCESS),
+    ("/meterd.v1.AccessService/RotateSigningKey", ADMINISTER_ACCESS),
     ("/meterd.v1.AccessService/ListAuditEvents", ADMINISTER_ACCESS),
     // For those who are about to sign in.
     ("/yandex.cloud.endpoint.ApiEndpointService/Get", Access::Open),

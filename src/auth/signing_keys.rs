@@ -12,7 +12,7 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -52,7 +52,7 @@ pub enum SigningKeyError {
 
 /// One key pair.
 pub(super) struct SigningKey {
-    pub(super) id: String,
+    entry: KeyEntry,
     pub(super) signs: EncodingKey,
     pub(super) verifies: DecodingKey,
     /// As RFC 8037 wants it in a JWK.
@@ -60,11 +60,15 @@ pub(super) struct SigningKey {
 }
 
 /// All keys: the first signs, all verify.
-pub struct SigningKeys(Vec<SigningKey>);
+pub struct SigningKeys {
+    keys: Vec<SigningKey>,
+    /// Where they are kept; `None` if nowhere.
+    file: Option<PathBuf>,
+}
 
 impl std::fmt::Debug for SigningKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|key| &key.id)).finish()
+        f.debug_list().entries(self.ids()).finish()
     }
 }
 
@@ -75,17 +79,23 @@ struct KeyFile {
     keys: Vec<KeyEntry>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeyEntry {
     id: String,
     algorithm: String,
     created: String,
+    /// Since when another key signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retired: Option<String>,
     /// The private key: base64 of PKCS#8.
     pkcs8: String,
 }
 
 const ALGORITHM: &str = "EdDSA";
+/// How long a key may be needed after it signed for the last time: the longest life of a token, and what clocks
+/// differ by.
+const LAST_TOKEN: SignedDuration = SignedDuration::from_hours(25);
 
 impl SigningKeys {
     /// Reads the keys of a file, or makes one and the file.
@@ -107,14 +117,14 @@ impl SigningKeys {
                 if file.keys.is_empty() {
                     return Err(damaged("it holds none".into()));
                 }
-                let keys = file.keys.iter().map(|entry| entry.read().map_err(damaged));
-                Ok(Self(keys.collect::<Result<_, _>>()?))
+                let keys = file.keys.into_iter().map(|entry| entry.read().map_err(damaged));
+                Ok(Self { keys: keys.collect::<Result<_, _>>()?, file: Some(path.to_owned()) })
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let entry = KeyEntry::new(now)?;
+                write(path, &KeyFile { keys: vec![entry.clone()] }).map_err(failed)?;
                 let key = entry.read().map_err(damaged)?;
-                write(path, &KeyFile { keys: vec![entry] }).map_err(failed)?;
-                Ok(Self(vec![key]))
+                Ok(Self { keys: vec![key], file: Some(path.to_owned()) })
             }
             Err(error) => Err(failed(error)),
         }
@@ -126,22 +136,49 @@ impl SigningKeys {
     /// [`SigningKeyError::Unavailable`] if none can be made.
     pub fn ephemeral() -> Result<Self, SigningKeyError> {
         let entry = KeyEntry::new(Timestamp::UNIX_EPOCH)?;
-        Ok(Self(vec![entry.read().map_err(|_| SigningKeyError::Unavailable)?]))
+        let key = entry.read().map_err(|_| SigningKeyError::Unavailable)?;
+        Ok(Self { keys: vec![key], file: None })
+    }
+
+    /// A new key to sign with, on the disk when this returns. Those before verify for as long as a token may be
+    /// valid, or, with `revoke`, no more.
+    ///
+    /// # Errors
+    /// [`SigningKeyError`] if no key can be made, or the file cannot be written.
+    pub(super) fn rotated(&self, now: Timestamp, revoke: bool) -> Result<Self, SigningKeyError> {
+        let mut entries = vec![KeyEntry::new(now)?];
+        let before = self.keys.iter().filter(|_| !revoke).map(|key| key.entry.clone());
+        entries.extend(before.filter_map(|entry| entry.retired_by(now)));
+        let unavailable = |_| SigningKeyError::Unavailable;
+        let keys: Vec<SigningKey> = entries
+            .iter()
+            .map(|entry| entry.clone().read().map_err(unavailable))
+            .collect::<Result<_, _>>()?;
+        if let Some(path) = &self.file {
+            write(path, &KeyFile { keys: entries })
+                .map_err(|source| SigningKeyError::File { path: path.clone(), source })?;
+        }
+        Ok(Self { keys, file: self.file.clone() })
     }
 
     pub(super) fn signing(&self) -> Option<&SigningKey> {
-        self.0.first()
+        self.keys.first()
     }
 
     pub(super) fn with_id(&self, id: &str) -> Option<&SigningKey> {
-        self.0.iter().find(|key| key.id == id)
+        self.keys.iter().find(|key| key.entry.id == id)
+    }
+
+    /// The ids of all keys; the first is that of the key that signs.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|key| key.entry.id.as_str())
     }
 
     /// The public keys, as RFC 7517 has them.
     #[must_use]
     pub fn jwks(&self) -> serde_json::Value {
         let keys: Vec<_> = self
-            .0
+            .keys
             .iter()
             .map(|key| {
                 serde_json::json!({
@@ -149,7 +186,7 @@ impl SigningKeys {
                     "crv": "Ed25519",
                     "use": "sig",
                     "alg": ALGORITHM,
-                    "kid": key.id,
+                    "kid": key.entry.id,
                     "x": key.public,
                 })
             })
@@ -166,11 +203,26 @@ impl KeyEntry {
             id: Uuid::new_v4().to_string(),
             algorithm: ALGORITHM.into(),
             created: now.to_string(),
+            retired: None,
             pkcs8: STANDARD.encode(pkcs8.as_ref()),
         })
     }
 
-    fn read(&self) -> Result<SigningKey, String> {
+    /// What becomes of it when another key signs from `now` on; `None` if nothing it signed can still be valid.
+    fn retired_by(mut self, now: Timestamp) -> Option<Self> {
+        match &self.retired {
+            None => self.retired = Some(now.to_string()),
+            Some(retired) => {
+                let retired: Timestamp = retired.parse().ok()?;
+                if now.duration_since(retired) > LAST_TOKEN {
+                    return None;
+                }
+            }
+        }
+        Some(self)
+    }
+
+    fn read(self) -> Result<SigningKey, String> {
         if self.algorithm != ALGORITHM {
             return Err(format!("the algorithm {:?} is not known", self.algorithm));
         }
@@ -178,11 +230,11 @@ impl KeyEntry {
         let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).map_err(|error| error.to_string())?;
         let public = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
         Ok(SigningKey {
-            id: self.id.clone(),
             signs: EncodingKey::from_ed_der(&pkcs8),
             verifies: DecodingKey::from_ed_components(&public)
                 .map_err(|error| error.to_string())?,
             public,
+            entry: self,
         })
     }
 }
@@ -226,6 +278,25 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let exposed = SigningKeys::open(&path, now()).unwrap_err();
         assert!(exposed.to_string().contains("chmod 600"), "{exposed}");
+    }
+
+    #[test]
+    fn rotation_keeps_keys_while_their_tokens_may_be_valid() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("signing-keys.json");
+        let ids = |keys: &SigningKeys| keys.ids().map(ToOwned::to_owned).collect::<Vec<_>>();
+        let first = SigningKeys::open(&path, now()).unwrap();
+        let second = first.rotated(now(), false).unwrap();
+        assert_eq!(ids(&second)[1..], ids(&first)[..]);
+        assert_eq!(ids(&SigningKeys::open(&path, now()).unwrap()), ids(&second));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        // The second retires now; the first has been for too long.
+        let later = now() + SignedDuration::from_hours(26);
+        let third = SigningKeys::open(&path, now()).unwrap().rotated(later, false).unwrap();
+        assert_eq!(ids(&third)[1..], ids(&second)[..1]);
+        let revoked = third.rotated(later, true).unwrap();
+        assert_eq!(ids(&revoked).len(), 1);
+        assert!(!ids(&third).contains(&ids(&revoked)[0]));
     }
 
     #[test]

@@ -17,9 +17,9 @@ use super::{CommandError, CommandResult};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Which server, and on whose behalf.
+/// Which server.
 #[derive(Debug, Clone, Args)]
-pub(super) struct ServerOptions {
+pub(super) struct ServerPlace {
     /// The server
     #[arg(
         long,
@@ -32,6 +32,13 @@ pub(super) struct ServerOptions {
     /// Certificates that sign the server's (PEM), instead of those that the system trusts; for https
     #[arg(long, env = "METERD_CA", value_name = "FILE")]
     pub(super) ca: Option<PathBuf>,
+}
+
+/// Which server, and on whose behalf.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ServerOptions {
+    #[command(flatten)]
+    pub(super) place: ServerPlace,
 
     /// Bearer token; not needed by a server in --dev mode
     #[arg(long, env = "METERD_TOKEN", value_name = "TOKEN", hide_env_values = true)]
@@ -67,18 +74,39 @@ pub(super) type Connection = InterceptedService<Channel, Credentials>;
 impl ServerOptions {
     /// Connects, and reconnects by itself if a later call finds the connection gone.
     pub(super) async fn connect(&self) -> CommandResult<Connection> {
-        let endpoint = self.endpoint()?;
+        let endpoint = self.place.endpoint()?;
         let credentials = self.credentials()?;
         let channel = endpoint.connect().await.map_err(|error| {
             CommandError::failed(format!(
                 "cannot reach the server at {}: {}",
-                self.server,
+                self.place.server,
                 deepest(&error)
             ))
         })?;
         Ok(InterceptedService::new(channel, credentials))
     }
 
+    fn credentials(&self) -> CommandResult<Credentials> {
+        let header = |what: &str, text: String| {
+            let mut value: MetadataValue<Ascii> = text.parse().map_err(|_| {
+                CommandError::usage(format!(
+                    "the {what} holds characters that cannot be sent in a header"
+                ))
+            })?;
+            value.set_sensitive(true);
+            Ok::<_, CommandError>(value)
+        };
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        Ok(Credentials {
+            authorization: given(&self.token)
+                .map(|token| header("token", format!("Bearer {token}")))
+                .transpose()?,
+            api_key: given(&self.api_key).map(|key| header("API key", key)).transpose()?,
+        })
+    }
+}
+
+impl ServerPlace {
     fn endpoint(&self) -> CommandResult<Endpoint> {
         let wrong = |reason: &str| {
             CommandError::usage(format!(
@@ -110,25 +138,6 @@ impl ServerOptions {
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_INTERVAL)
             .tcp_nodelay(true))
-    }
-
-    fn credentials(&self) -> CommandResult<Credentials> {
-        let header = |what: &str, text: String| {
-            let mut value: MetadataValue<Ascii> = text.parse().map_err(|_| {
-                CommandError::usage(format!(
-                    "the {what} holds characters that cannot be sent in a header"
-                ))
-            })?;
-            value.set_sensitive(true);
-            Ok::<_, CommandError>(value)
-        };
-        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        Ok(Credentials {
-            authorization: given(&self.token)
-                .map(|token| header("token", format!("Bearer {token}")))
-                .transpose()?,
-            api_key: given(&self.api_key).map(|key| header("API key", key)).transpose()?,
-        })
     }
 }
 

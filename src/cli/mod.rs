@@ -38,7 +38,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::ServeCommand),
+    // By far the largest: one field for every setting.
+    Serve(Box<serve::ServeCommand>),
     Demo(demo::DemoCommand),
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
@@ -49,6 +50,9 @@ enum Command {
     Client(access::client::ClientCommand),
     #[command(subcommand)]
     Organization(access::organization::OrganizationCommand),
+    Token(access::token::TokenCommand),
+    #[command(subcommand)]
+    SigningKey(access::signing_key::SigningKeyCommand),
     Audit(access::audit::AuditCommand),
     Openapi(openapi::OpenapiCommand),
     Verify(verify::VerifyCommand),
@@ -69,6 +73,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> CommandResult {
         Command::Records(command) => block_on(command.run()),
         Command::Client(command) => block_on(command.run()),
         Command::Organization(command) => block_on(command.run()),
+        Command::Token(command) => block_on(command.run()),
+        Command::SigningKey(command) => block_on(command.run()),
         Command::Audit(command) => block_on(command.run()),
         Command::Openapi(command) => command.run(),
         Command::Verify(command) => command.run(),

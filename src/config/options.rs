@@ -1,6 +1,6 @@
 //! Every setting of `serve`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use clap::{ArgAction, Args, builder::BoolishValueParser};
 use serde::Deserialize;
@@ -43,6 +43,35 @@ pub struct ServeOptions {
     /// Certificates that sign clients' certificates (PEM); with it, every connection needs one
     #[arg(long, env = "METERD_TLS_CLIENT_CA", value_name = "FILE")]
     pub tls_client_ca: Option<PathBuf>,
+
+    /// An outside issuer whose tokens are accepted: an OpenID Connect provider, which publishes its keys
+    #[arg(long, env = "METERD_OIDC_ISSUER", value_name = "URL")]
+    pub oidc_issuer: Option<String>,
+
+    /// File of the outside issuer's keys (JSON Web Key Set), instead of those it publishes; read again when it
+    /// changes
+    #[arg(long, env = "METERD_JWKS_FILE", value_name = "FILE")]
+    pub jwks_file: Option<PathBuf>,
+
+    /// Whom the outside issuer's tokens must be for (claim aud)
+    #[arg(long, env = "METERD_OIDC_AUDIENCE", value_name = "AUDIENCE")]
+    pub oidc_audience: Option<String>,
+
+    /// Claim of its tokens that names the organization; dots lead into objects [default: org]
+    #[arg(long, env = "METERD_OIDC_ORGANIZATION_CLAIM", value_name = "CLAIM")]
+    pub oidc_organization_claim: Option<String>,
+
+    /// Organization that all of its tokens are for, instead of a claim
+    #[arg(long, env = "METERD_OIDC_ORGANIZATION", value_name = "ID")]
+    pub oidc_organization: Option<String>,
+
+    /// Claim of its tokens that names the client [default: sub]
+    #[arg(long, env = "METERD_OIDC_CLIENT_CLAIM", value_name = "CLAIM")]
+    pub oidc_client_claim: Option<String>,
+
+    /// Claim of its tokens with the permissions, as a list or with spaces between [default: scope]
+    #[arg(long, env = "METERD_OIDC_PERMISSIONS_CLAIM", value_name = "CLAIM")]
+    pub oidc_permissions_claim: Option<String>,
 
     /// For trying out: loopback only, calls need no credentials, and an empty catalog is filled with a
     /// sample
@@ -104,6 +133,15 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_STREAM_MESSAGES_IN_FLIGHT_MAX", value_name = "N")]
     pub stream_messages_in_flight_max: Option<usize>,
 
+    /// Records that each client may report in a second: unary calls beyond it are refused, streams slowed down
+    /// [default: no limit]
+    #[arg(long, env = "METERD_CLIENT_RECORDS_PER_SECOND", value_name = "N")]
+    pub client_records_per_second: Option<NonZeroU32>,
+
+    /// Records that each client may report at once, after a pause [default: ten seconds' worth]
+    #[arg(long, env = "METERD_CLIENT_BURST", value_name = "N")]
+    pub client_burst: Option<NonZeroU32>,
+
     /// Connections that may be open on each listener [default: what the process may have, less 128]
     #[arg(long, env = "METERD_CONNECTIONS_MAX", value_name = "N")]
     pub connections_max: Option<usize>,
@@ -129,6 +167,13 @@ impl ServeOptions {
             tls_cert,
             tls_key,
             tls_client_ca,
+            oidc_issuer,
+            jwks_file,
+            oidc_audience,
+            oidc_organization_claim,
+            oidc_organization,
+            oidc_client_claim,
+            oidc_permissions_claim,
             dev,
             accept_past,
             clock_skew,
@@ -143,6 +188,8 @@ impl ServeOptions {
             message_size_max,
             calls_in_flight_max,
             stream_messages_in_flight_max,
+            client_records_per_second,
+            client_burst,
             connections_max,
         )
     }

@@ -81,6 +81,9 @@ pub trait ClientDirectory: Send + Sync {
     /// The client of an id.
     fn client(&self, organization: &OrganizationId, id: &ClientId) -> Option<Arc<Client>>;
 
+    /// Whether there is an organization of this id.
+    fn has_organization(&self, id: &OrganizationId) -> bool;
+
     /// Notes that a client has called.
     fn used(&self, client: &Client);
 }

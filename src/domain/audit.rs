@@ -91,6 +91,8 @@ actions! {
     PublicKeyAdded = "access.client.addPublicKey",
     /// A public key of a client was removed.
     PublicKeyRemoved = "access.client.removePublicKey",
+    /// The key that signs tokens was replaced.
+    SigningKeyRotated = "access.signingKey.rotate",
     /// A client was deleted.
     ClientDeleted = "access.client.delete",
 }

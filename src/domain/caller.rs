@@ -3,7 +3,7 @@
 use super::id::{ClientId, OrganizationId};
 
 /// The authenticated client and its organization.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Caller {
     /// Whose data the call may touch.
     pub organization: OrganizationId,

@@ -3,6 +3,7 @@
 mod admin;
 mod connections;
 mod first_bytes;
+mod issuer_keys;
 mod tls;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -14,11 +15,13 @@ use tokio::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 pub use connections::ConnectionLimits;
+pub use issuer_keys::{IssuerKeysError, KeySource, OutsideIssuerConfig, is_safe};
 pub use tls::{TlsError, TlsFiles};
 
 use self::{
     admin::{Admin, admin_router},
     connections::{Served, serve_connections},
+    issuer_keys::IssuerKeys,
     tls::Tls,
 };
 use crate::{
@@ -71,6 +74,8 @@ pub struct ServerConfig {
     /// The file of the keys that sign tokens, made if it is not there; `None` for keys that are gone with the
     /// process.
     pub signing_keys: Option<PathBuf>,
+    /// Whose tokens are accepted besides our own; `None` for nobody's.
+    pub outside_issuer: Option<OutsideIssuerConfig>,
     /// Which web pages may call. Default: none.
     pub cross_origin: CrossOrigin,
 }
@@ -96,6 +101,9 @@ pub enum ServerError {
     /// The keys that sign tokens cannot be used.
     #[error(transparent)]
     SigningKeys(#[from] SigningKeyError),
+    /// The keys of the outside issuer cannot be used.
+    #[error(transparent)]
+    IssuerKeys(#[from] IssuerKeysError),
     /// A use case cannot be set up.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -114,6 +122,7 @@ pub struct Server {
     access: Arc<Access>,
     metrics: Arc<Metrics>,
     tls: Option<Arc<Tls>>,
+    issuer_keys: Option<IssuerKeys>,
     reload: Arc<Notify>,
     router: axum::Router,
     health: HealthReporter,
@@ -166,12 +175,13 @@ impl Server {
             clock,
             metrics: Arc::clone(&metrics),
         };
-        let (router, health) = api_router(
-            services,
-            config.authentication.clone(),
-            &config.calls,
-            &config.cross_origin,
-        )?;
+        let issuer_keys = config.outside_issuer.clone().map(IssuerKeys::open).transpose()?;
+        let mut authentication = config.authentication.clone();
+        if let Some(keys) = &issuer_keys {
+            authentication = authentication.with_outside_issuer(Arc::clone(keys.issuer()));
+        }
+        let (router, health) =
+            api_router(services, authentication, &config.calls, &config.cross_origin)?;
         Ok(Self {
             config,
             api,
@@ -184,6 +194,7 @@ impl Server {
             access,
             metrics,
             tls,
+            issuer_keys,
             reload: Arc::new(Notify::new()),
             router,
             health,
@@ -251,6 +262,10 @@ impl Server {
             let stopping = watching.clone();
             tokio::spawn(async move { tls.watch(&reload, &metrics, stopping).await })
         });
+        let issuer_keys = self.issuer_keys.map(|keys| {
+            let (metrics, stopping) = (Arc::clone(&self.metrics), watching.clone());
+            tokio::spawn(async move { keys.watch(&metrics, stopping).await })
+        });
         let api = tokio::spawn(serve_connections(
             self.api,
             served(self.router, self.tls),
@@ -271,8 +286,8 @@ impl Server {
         // Receivers live as long as the tasks; if those are gone there is nothing to tell.
         let _ = draining.send(true);
         let _ = api.await;
-        if let Some(certificates) = certificates {
-            let _ = certificates.await;
+        for watching in [certificates, issuer_keys].into_iter().flatten() {
+            let _ = watching.await;
         }
         let committer = self.committer;
         let _ = tokio::task::spawn_blocking(move || committer.shut_down()).await;

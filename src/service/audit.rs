@@ -85,6 +85,27 @@ impl AuditTrail {
         })
     }
 
+    /// Writes down a change that no document holds, before it is made: an event too many does less harm than one
+    /// too few.
+    ///
+    /// # Errors
+    /// [`ServiceError`] if the event cannot be stored.
+    pub async fn record(
+        self: &Arc<Self>,
+        organization: &OrganizationId,
+        actor: &Actor,
+        action: AuditAction,
+        subject: &'static str,
+        detail: &'static str,
+    ) -> Result<(), ServiceError> {
+        let (trail, organization, actor) = (Arc::clone(self), organization.clone(), actor.clone());
+        let writing = tokio::task::spawn_blocking(move || {
+            let told = trail.tell(&organization, &actor, action, subject, detail)?;
+            trail.store.write_documents(&[told])
+        });
+        Ok(writing.await.map_err(|error| ServiceError::Internal(error.to_string().into()))??)
+    }
+
     fn next_number(&self, organization: &OrganizationId) -> Result<u64, StoreError> {
         let mut numbers = self.numbers.lock();
         let last = match numbers.get(organization) {

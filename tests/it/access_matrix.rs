@@ -3,19 +3,24 @@
 use bytes::Bytes;
 use http::{Method, StatusCode, uri::PathAndQuery};
 use meterd::{
-    api::pb::{self, meterd::v1::CreateClientRequest},
+    api::pb::{
+        self,
+        meterd::v1::{CreateClientRequest, CreateOrganizationRequest},
+    },
     auth::{
         Permission,
         rpc_permissions::{Access, RPC_ACCESS},
     },
 };
 use prost_reflect::{DescriptorPool, MethodDescriptor};
+use serde_json::json;
 use tonic::{Code, Request};
 
 use crate::support::{
     http::call,
     raw::Raw,
-    server::{TOKEN, TestServer},
+    server::{Setup, TOKEN, TestServer, noon},
+    tokens::Key,
 };
 
 /// What a caller sends.
@@ -70,9 +75,32 @@ async fn key_of(server: &TestServer, id: &str, permissions: &[Permission]) -> St
     server.access().create_client(request).await.unwrap().into_inner().api_key
 }
 
+/// What only administrators of the organization `default` may do.
+const OPERATORS_ONLY: [&str; 2] =
+    ["/meterd.v1.AccessService/CreateOrganization", "/meterd.v1.AccessService/RotateSigningKey"];
+
+/// The API key of a client of another organization that may do everything there.
+async fn key_elsewhere(server: &TestServer) -> String {
+    let organization_id = "elsewhere".to_owned();
+    let request = CreateOrganizationRequest {
+        organization_id: organization_id.clone(),
+        name: "Elsewhere".into(),
+    };
+    server.access().create_organization(request).await.unwrap();
+    let request = CreateClientRequest {
+        organization_id,
+        permissions: Permission::ALL.iter().map(ToString::to_string).collect(),
+        ..Default::default()
+    };
+    server.access().create_client(request).await.unwrap().into_inner().api_key
+}
+
 #[tokio::test]
 async fn every_method_lets_in_those_who_may_and_nobody_else() {
-    let server = TestServer::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let signing_keys = directory.path().join("signing-keys.json");
+    let setup = Setup { signing_keys: Some(signing_keys.clone()), ..Setup::default() };
+    let server = TestServer::with(setup).await;
     let key = |key: &str| Credentials(vec![("api-key", key.to_owned())]);
     let token = |token: &str| Credentials(vec![("authorization", format!("Bearer {token}"))]);
     let mut by_permission = Vec::new();
@@ -85,6 +113,37 @@ async fn every_method_lets_in_those_who_may_and_nobody_else() {
     let request =
         pb::meterd::v1::DeleteClientRequest { client_id: "deleted".into(), ..Default::default() };
     server.access().delete_client(request).await.unwrap();
+    // Tokens that are almost right, for a client that may do everything.
+    let everything = key_of(&server, "everything", &Permission::ALL).await;
+    let its_key = Key::of_server(&signing_keys);
+    let second = noon().as_second();
+    let claims = json!({
+        "iss": "meterd", "aud": "meterd", "sub": "everything", "org": "default", "kind": "access",
+        "iat": second, "nbf": second, "exp": second + 3600, "jti": "1",
+    });
+    let with = |name: &str, value: serde_json::Value| {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        token(&its_key.sign(&claims))
+    };
+    let forged = [
+        token(&its_key.unsigned("none", &claims, b"")),
+        token(&its_key.unsigned("None", &claims, b"")),
+        token(&its_key.unsigned("EdDSA", &claims, &[7; 64])),
+        token(&its_key.unsigned("HS256", &claims, &[7; 32])),
+        token(&Key::new(its_key.id()).sign(&claims)),
+        token(&Key::new("another-key").sign(&claims)),
+        with("exp", (second - 31).into()),
+        with("nbf", (second + 31).into()),
+        with("aud", "another".into()),
+        with("iss", "another".into()),
+        with("sub", "deleted".into()),
+        with("org", "another".into()),
+        with("kind", "refresh".into()),
+    ];
+    let genuine = token(&its_key.sign(&claims));
+    // Whoever may do everything elsewhere.
+    let elsewhere = key_elsewhere(&server).await;
 
     let nobody = [
         Credentials(Vec::new()),
@@ -137,7 +196,7 @@ async fn every_method_lets_in_those_who_may_and_nobody_else() {
                     }
                 }
             };
-        for credentials in &nobody {
+        for credentials in nobody.iter().chain(&forged) {
             check(credentials, Some(Code::Unauthenticated), Some(StatusCode::UNAUTHORIZED)).await;
             tried += 1;
         }
@@ -151,8 +210,15 @@ async fn every_method_lets_in_those_who_may_and_nobody_else() {
             }
             tried += 1;
         }
-        check(&token(TOKEN), None, None).await;
+        for credentials in [&genuine, &key(&everything), &token(TOKEN)] {
+            check(credentials, None, None).await;
+        }
+        if OPERATORS_ONLY.contains(path) {
+            check(&key(&elsewhere), forbidden.0, forbidden.1).await;
+        } else {
+            check(&key(&elsewhere), None, None).await;
+        }
     }
-    assert!(tried > 400, "{tried}");
+    assert!(tried > 700, "{tried}");
     server.stop().await;
 }

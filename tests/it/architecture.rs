@@ -1,6 +1,6 @@
 //! The direction of imports: each layer uses only what stands to its right.
-//! `cli → server → api → service → store → domain`, `api → auth → domain`; `config` and `telemetry` are
-//! leaves.
+//! `cli → server → api → service → store → domain`, `api → auth → domain`; `config`, `telemetry` and
+//! `https` are leaves.
 
 use std::{
     collections::BTreeMap,
@@ -16,10 +16,24 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("service", &["store", "domain"]),
         ("auth", &["domain"]),
         ("api", &["auth", "service", "store", "domain"]),
-        ("server", &["api", "auth", "service", "store", "domain"]),
+        ("server", &["api", "auth", "service", "store", "domain", "https"]),
+        ("https", &[]),
         ("config", &["telemetry"]),
         ("telemetry", &[]),
-        ("cli", &["config", "telemetry", "server", "api", "auth", "service", "store", "domain"]),
+        (
+            "cli",
+            &[
+                "config",
+                "telemetry",
+                "https",
+                "server",
+                "api",
+                "auth",
+                "service",
+                "store",
+                "domain",
+            ],
+        ),
     ])
 }
 

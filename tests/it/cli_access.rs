@@ -8,6 +8,7 @@ use crate::support::{
     command::{client, meterd, run},
     process::{MeterdProcess, serve_command},
     server::TestServer,
+    tokens::rsa_key_pair,
 };
 
 fn json(text: &str) -> Value {
@@ -98,6 +99,72 @@ async fn a_client_is_created_used_rotated_and_deleted() {
         theirs.contains("access.organization.create") && !theirs.contains("catalog"),
         "{theirs}"
     );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_for_a_secret_and_for_a_key_file() {
+    let server = TestServer::start().await;
+    let url = format!("http://{}", server.api);
+    let directory = tempfile::tempdir().unwrap();
+    let arguments =
+        ["client", "create", "agent", "--permission", "usage:product:view", "--output", "json"];
+    let created = json(&run(client(server.api, &arguments)).ok());
+    let secret = created["secret"].as_str().unwrap();
+    // The process' clock is the system's; the server's stands still.
+    server.clock.set(jiff::Timestamp::now());
+    let token = |arguments: &[&str]| {
+        let mut command = meterd(&[&["token"], arguments].concat());
+        command.env("METERD_SERVER", &url).env_remove("METERD_TOKEN");
+        run(command)
+    };
+    let uses = |token: &str| {
+        let mut command = meterd(&["records"]);
+        command.env("METERD_SERVER", &url).env("METERD_TOKEN", token.trim());
+        run(command)
+    };
+    let by_secret = token(&["--client-id", "agent", "--client-secret", secret]).ok();
+    uses(&by_secret).ok();
+    let whole = token(&["--client-id", "agent", "--client-secret", secret, "--json"]).ok();
+    assert_eq!(json(&whole)["expires_in"], 3600);
+    token(&["--client-id", "agent", "--client-secret", "wrong"]).fails(1, &["invalid_client"]);
+    token(&["--client-id", "agent"]).fails(2, &["--client-secret"]);
+
+    let (public, private) = rsa_key_pair();
+    let pem = directory.path().join("public.pem");
+    std::fs::write(&pem, public).unwrap();
+    let key_id =
+        run(client(server.api, &["client", "add-key", "agent", pem.to_str().unwrap()])).ok();
+    let key_file = directory.path().join("key.json");
+    let key = serde_json::json!({
+        "id": key_id.trim(),
+        "service_account_id": "agent",
+        "private_key": format!("PLEASE DO NOT REMOVE THIS LINE! Yandex.Cloud SA Key ID\n{private}"),
+    });
+    std::fs::write(&key_file, key.to_string()).unwrap();
+    let by_key = token(&["--key-file", key_file.to_str().unwrap()]).ok();
+    uses(&by_key).ok();
+    std::fs::write(&key_file, key.to_string().replace("agent", "other")).unwrap();
+    token(&["--key-file", key_file.to_str().unwrap()]).fails(1, &["invalid_grant"]);
+    std::fs::write(&key_file, "{}").unwrap();
+    token(&["--key-file", key_file.to_str().unwrap()]).fails(1, &["key.json", "missing field"]);
+
+    // Another key signs; and then the keys before are revoked.
+    let rotated = run(client(server.api, &["signing-key", "rotate"]));
+    assert!(rotated.stderr.contains("1 keys before"), "{}", rotated.stderr);
+    uses(&by_secret).ok();
+    let revoked = run(client(server.api, &["signing-key", "rotate", "--revoke", "-o", "json"]));
+    assert_eq!(json(&revoked.ok())["previous_key_ids"], serde_json::json!([]));
+    uses(&by_secret).fails(1, &["not valid"]);
+    uses(&by_key).fails(1, &["not valid"]);
+    let mut not_an_operator = meterd(&["signing-key", "rotate"]);
+    not_an_operator
+        .env("METERD_SERVER", &url)
+        .env("METERD_API_KEY", created["api_key"].as_str().unwrap());
+    run(not_an_operator).fails(1, &["access:admin"]);
+    let audit = run(client(server.api, &["audit", "--output", "json"])).ok();
+    let rotations = audit.lines().filter(|line| line.contains("access.signingKey.rotate")).count();
+    assert_eq!(rotations, 2);
     server.stop().await;
 }
 

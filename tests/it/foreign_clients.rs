@@ -59,33 +59,73 @@ async fn the_vendors_sdk_writes() {
     run("vendor_sdk.py", true, None).await;
 }
 
-/// The SDK makes its assertions by the clock on the wall: this one needs the real binary.
+/// The real binary with TLS, and the certificate authority that signed its certificate. SDKs go by the clock on
+/// the wall, so the server's cannot stand still.
+struct OverTls {
+    server: MeterdProcess,
+    authority: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl OverTls {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::new();
+        let (certificate, key) = authority.signs();
+        let file = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let mut command = serve_command(&[], &directory.path().join("data"));
+        command
+            .arg("--tls-cert")
+            .arg(file("cert.pem", &certificate))
+            .arg("--tls-key")
+            .arg(file("key.pem", &key));
+        let authority = file("ca.pem", &authority.pem());
+        Self { server: MeterdProcess::start(command), authority, _directory: directory }
+    }
+
+    fn address(&self) -> String {
+        format!("localhost:{}", self.server.api.port())
+    }
+}
+
 #[test]
-fn the_vendors_sdk_signs_in_over_tls() {
+fn yandex_sdk_signs_in_over_tls() {
     let Some(python) = interpreter("vendor_sdk_sign_in.py") else { return };
-    let directory = tempfile::tempdir().unwrap();
-    let authority = Authority::new();
-    let (certificate, key) = authority.signs();
-    let file = |name: &str, text: &str| {
-        let path = directory.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    let mut command = serve_command(&[], &directory.path().join("data"));
-    command
-        .arg("--tls-cert")
-        .arg(file("cert.pem", &certificate))
-        .arg("--tls-key")
-        .arg(file("key.pem", &key));
-    let server = MeterdProcess::start(command);
+    let over_tls = OverTls::start();
     let mut command = Command::new(python);
-    command
-        .arg(script_path("vendor_sdk_sign_in.py"))
-        .arg(format!("localhost:{}", server.api.port()))
-        .arg(TOKEN)
-        .arg(file("ca.pem", &authority.pem()));
+    command.arg(script_path("vendor_sdk_sign_in.py"));
+    command.arg(over_tls.address()).arg(TOKEN).arg(&over_tls.authority);
     check("vendor_sdk_sign_in.py", &command.output().unwrap());
-    server.kill();
+    over_tls.server.kill();
+}
+
+#[test]
+fn getty_sdk_signs_in_over_tls() {
+    let Ok(modules) = std::env::var("METERD_TEST_NODE_MODULES") else {
+        eprintln!(
+            "SKIPPED: getty_sdk.js was NOT run; set METERD_TEST_NODE_MODULES, see tests/clients/README.md"
+        );
+        return;
+    };
+    let over_tls = OverTls::start();
+    let mut command = Command::new("node");
+    command
+        .env("NODE_PATH", modules)
+        .env("NODE_EXTRA_CA_CERTS", &over_tls.authority)
+        .arg(script_path("getty_sdk.js"))
+        .arg(over_tls.address())
+        .arg(TOKEN);
+    check("getty_sdk.js", &command.output().unwrap());
+    over_tls.server.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn genesys_sdk_signs_in() {
+    run("genesys_sdk_sign_in.py", true, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,6 +28,8 @@ mod full_disk;
 mod grpc_web;
 mod hostile_input;
 mod kill;
+mod outside_issuer;
+mod rate_limits;
 mod reports_api;
 mod rest;
 mod rest_differential;

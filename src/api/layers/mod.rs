@@ -11,17 +11,17 @@ use std::{
 };
 
 use axum::{body::Body, extract::Request, response::Response};
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::{sync::Semaphore, time::Instant as Moment};
 use tonic::Status;
 use tracing::Instrument as _;
 
 use self::answer::CallGuard;
 pub(super) use self::{answer::Outcome, request_id::HEADER as REQUEST_ID};
-use super::{metrics::Metrics, status, yandex_sign_in::ReachedAs};
+use super::{client_rates::ClientRate, metrics::Metrics, status, yandex_sign_in::ReachedAs};
 use crate::{
     auth::{
-        AuthError, Authentication, Credentials,
+        AuthError, Authentication, Credentials, Principal,
         rpc_permissions::{self, Access},
     },
     service::clock::Clock,
@@ -45,6 +45,8 @@ pub struct CallLimits {
     pub calls_in_flight_max: usize,
     /// Bytes of one message, after decompression. Default 4 MiB.
     pub message_bytes_max: usize,
+    /// How much each client may report; `None` for as much as the disk takes. Default: `None`.
+    pub client_rate: Option<ClientRate>,
     /// Messages of one usage stream under way. Default 8.
     pub stream_messages_in_flight_max: usize,
 }
@@ -54,6 +56,7 @@ impl Default for CallLimits {
         Self {
             calls_in_flight_max: 1024,
             message_bytes_max: 4 << 20,
+            client_rate: None,
             stream_messages_in_flight_max: 8,
         }
     }
@@ -143,7 +146,7 @@ pub(super) async fn around<F: Future<Output = Response>>(
     );
     let mut guard = CallGuard::begin(Arc::clone(&layers.metrics), call.name, Instant::now());
     let mut response = async {
-        let deadline = match admit(layers, call, &mut request, &mut guard) {
+        let deadline = match admit(layers, call, &mut request, &mut guard).await {
             Ok(deadline) => deadline,
             Err(status) => {
                 let refused = refuse(status, Some(request.into_body()), &request_id).await;
@@ -172,7 +175,7 @@ pub(super) async fn around<F: Future<Output = Response>>(
 }
 
 /// Lets a call in; when it must be over, if its caller says so.
-fn admit(
+async fn admit(
     layers: &Layers,
     call: Call,
     request: &mut Request,
@@ -185,13 +188,7 @@ fn admit(
         }
     }
     if let Access::AnyOf(permissions) = call.access {
-        let bytes = |name: &HeaderName| request.headers().get(name).map(HeaderValue::as_bytes);
-        let credentials =
-            Credentials { authorization: bytes(&header::AUTHORIZATION), api_key: bytes(&API_KEY) };
-        let principal = layers
-            .authentication
-            .authenticate(credentials, layers.clock.now())
-            .map_err(status::from_auth)?;
+        let principal = authenticate(layers, request.headers()).await.map_err(status::from_auth)?;
         if !principal.has_any(permissions) {
             return Err(status::from_auth(AuthError::Forbidden(permissions)));
         }
@@ -202,4 +199,20 @@ fn admit(
     }
     deadline::of(request.headers())
         .map_err(|violation| status::invalid_argument("", vec![violation]))
+}
+
+/// Who is calling. A token that is signed with a key of the outside issuer that we do not have may be signed
+/// with its newest.
+async fn authenticate(layers: &Layers, headers: &HeaderMap) -> Result<Principal, AuthError> {
+    let bytes = |name: &HeaderName| headers.get(name).map(HeaderValue::as_bytes);
+    let credentials =
+        Credentials { authorization: bytes(&header::AUTHORIZATION), api_key: bytes(&API_KEY) };
+    let authentication = &layers.authentication;
+    let first = authentication.authenticate(credentials, layers.clock.now());
+    match (first, authentication.outside_issuer()) {
+        (Err(AuthError::UnknownKey), Some(issuer)) if issuer.refresh().request().await => {
+            authentication.authenticate(credentials, layers.clock.now())
+        }
+        (first, _) => first,
+    }
 }

@@ -1,8 +1,10 @@
-//! `meterd client`, `meterd organization`, `meterd audit`: who may call, and who changed what.
+//! `meterd client`, `organization`, `token`, `signing-key` and `audit`: who may call, and who changed what.
 
 pub(super) mod audit;
 pub(super) mod client;
 pub(super) mod organization;
+pub(super) mod signing_key;
+pub(super) mod token;
 
 use clap::{Args, ValueEnum};
 

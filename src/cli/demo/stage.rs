@@ -8,7 +8,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use crate::{
     cli::{
         CommandResult,
-        connection::{Connection, ServerOptions},
+        connection::{Connection, ServerOptions, ServerPlace},
         serve::{Host, Settings},
     },
     config::{HumanDuration, ServeOptions},
@@ -55,8 +55,7 @@ impl Stage {
     /// A connection of its own.
     pub(super) async fn connect(&self) -> CommandResult<Connection> {
         let options = ServerOptions {
-            server: format!("http://{}", self.api),
-            ca: None,
+            place: ServerPlace { server: format!("http://{}", self.api), ca: None },
             token: None,
             api_key: None,
         };

@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,15 +12,18 @@ use anyhow::Context as _;
 use jiff::SignedDuration;
 
 use crate::{
-    api::{CallLimits, CrossOrigin},
-    auth::{AdminToken, Authentication, DEV_ORGANIZATION, OPERATOR_ORGANIZATION},
+    api::{CallLimits, ClientRate, CrossOrigin},
+    auth::{
+        AdminToken, Authentication, DEV_ORGANIZATION, OPERATOR_ORGANIZATION,
+        outside_issuer::{ClaimMapping, IssuerSettings, OrganizationSource},
+    },
     cli::{CommandError, CommandResult},
     config::{ByteSize, HumanDuration, ServeOptions},
     domain::{
         id::OrganizationId,
         limits::{ACCEPT_PAST_DAYS_MAX, STREAM_RECORDS_MAX},
     },
-    server::{ConnectionLimits, ServerConfig, TlsFiles},
+    server::{ConnectionLimits, KeySource, OutsideIssuerConfig, ServerConfig, TlsFiles, is_safe},
     service::{committer::CommitterLimits, product_usage::AcceptanceWindow},
     store::sled::StoreOptions,
     telemetry::LogFormat,
@@ -33,6 +37,7 @@ const SIGNING_KEYS: &str = "signing-keys.json";
 const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 const CACHE_BYTES_MIN: u64 = 1 << 20;
 const MESSAGE_BYTES_MIN: u64 = 64 << 10;
+const TEN: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
 /// Everything that `serve` was told, checked.
 #[derive(Debug)]
@@ -80,6 +85,7 @@ impl Settings {
             authentication: Authentication::new(token, dev)
                 .context("cannot set up authentication")?,
             tls: tls_files(&options)?,
+            outside_issuer: outside_issuer(&options)?,
             signing_keys: Some(data_dir(&options).join(SIGNING_KEYS)),
             cross_origin: CrossOrigin::parse(&options.cors_origin.clone().unwrap_or_default())
                 .map_err(|error| CommandError::usage(format!("cors-origin: {error}")))?,
@@ -113,6 +119,61 @@ fn tls_files(options: &ServeOptions) -> CommandResult<Option<TlsFiles>> {
             "TLS needs both tls-cert and tls-key; tls-client-ca may come on top of them",
         )),
     }
+}
+
+fn outside_issuer(options: &ServeOptions) -> CommandResult<Option<OutsideIssuerConfig>> {
+    let issuer = options.oidc_issuer.as_deref();
+    let keys = match (&options.jwks_file, issuer) {
+        (Some(file), _) => KeySource::File(file.clone()),
+        (None, Some(url)) if is_safe(url) => {
+            KeySource::Discovery { issuer: url.trim_end_matches('/').to_owned() }
+        }
+        (None, Some(url)) => {
+            return Err(CommandError::usage(format!(
+                "oidc-issuer {url:?} must be an https URL (http is for loopback only)"
+            )));
+        }
+        (None, None) => {
+            let set = [
+                ("oidc-audience", &options.oidc_audience),
+                ("oidc-organization", &options.oidc_organization),
+                ("oidc-organization-claim", &options.oidc_organization_claim),
+                ("oidc-client-claim", &options.oidc_client_claim),
+                ("oidc-permissions-claim", &options.oidc_permissions_claim),
+            ];
+            return match set.into_iter().find(|(_, value)| value.is_some()) {
+                None => Ok(None),
+                Some((name, _)) => Err(CommandError::usage(format!(
+                    "{name} is set, and neither oidc-issuer nor jwks-file"
+                ))),
+            };
+        }
+    };
+    // Without it, a token that somebody got for any other service would open this one.
+    let audience = options.oidc_audience.clone().ok_or_else(|| {
+        CommandError::usage("tokens of an outside issuer need oidc-audience: whom they must be for")
+    })?;
+    let named =
+        |claim: &Option<String>, default: &str| claim.clone().unwrap_or_else(|| default.to_owned());
+    let organization = match (&options.oidc_organization, &options.oidc_organization_claim) {
+        (Some(_), Some(_)) => {
+            return Err(CommandError::usage(
+                "oidc-organization and oidc-organization-claim exclude each other",
+            ));
+        }
+        (Some(id), None) => OrganizationSource::Fixed(
+            OrganizationId::new(id)
+                .map_err(|error| CommandError::usage(format!("oidc-organization: {error}")))?,
+        ),
+        (None, claim) => OrganizationSource::Claim(named(claim, "org")),
+    };
+    let mapping = ClaimMapping {
+        organization,
+        client: named(&options.oidc_client_claim, "sub"),
+        permissions: named(&options.oidc_permissions_claim, "scope"),
+    };
+    let settings = IssuerSettings { issuer: issuer.map(str::to_owned), audience, mapping };
+    Ok(Some(OutsideIssuerConfig { keys, settings }))
 }
 
 fn admin_token_of(
@@ -162,7 +223,21 @@ fn call_limits(options: &ServeOptions) -> CommandResult<CallLimits> {
         limits.stream_messages_in_flight_max =
             at_least("stream-messages-in-flight-max", messages, 1)?;
     }
+    limits.client_rate = client_rate(options)?;
     Ok(limits)
+}
+
+fn client_rate(options: &ServeOptions) -> CommandResult<Option<ClientRate>> {
+    match (options.client_records_per_second, options.client_burst) {
+        (Some(records_per_second), burst) => {
+            let ten_seconds = records_per_second.saturating_mul(TEN);
+            Ok(Some(ClientRate { records_per_second, burst: burst.unwrap_or(ten_seconds) }))
+        }
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(CommandError::usage(
+            "client-burst goes on top of client-records-per-second, which is not set",
+        )),
+    }
 }
 
 fn connection_limits(options: &ServeOptions) -> CommandResult<ConnectionLimits> {

@@ -134,11 +134,7 @@ impl Access {
         id: &str,
         name: &str,
     ) -> Result<Organization, ServiceError> {
-        if actor.caller.organization.as_str() != OPERATOR_ORGANIZATION {
-            return Err(ServiceError::PermissionDenied(format!(
-                "only administrators of the organization {OPERATOR_ORGANIZATION:?} create organizations"
-            )));
-        }
+        require_operator(actor)?;
         let id = OrganizationId::new(id)
             .map_err(|error| ServiceError::invalid("organization_id", error.to_string()))?;
         check_name(name)?;
@@ -498,6 +494,12 @@ impl ClientDirectory for Access {
         self.0.registry.load().client(organization, id.as_str()).cloned()
     }
 
+    fn has_organization(&self, id: &OrganizationId) -> bool {
+        // The operators' is there before anybody created it.
+        id.as_str() == OPERATOR_ORGANIZATION
+            || self.0.registry.load().organization(id.as_str()).is_some()
+    }
+
     fn used(&self, client: &Client) {
         let key = (client.organization.clone(), client.id.clone());
         self.0.used.lock().insert(key, self.0.clock.now());
@@ -554,6 +556,19 @@ fn granted(client: &Client) -> String {
 
 fn accepted_until(end: Timestamp) -> String {
     format!("the one before is accepted until {end}")
+}
+
+/// That somebody administers the server, and not only an organization.
+///
+/// # Errors
+/// [`ServiceError::PermissionDenied`] for anybody but the operator.
+pub fn require_operator(actor: &Actor) -> Result<(), ServiceError> {
+    if actor.caller.organization.as_str() == OPERATOR_ORGANIZATION {
+        return Ok(());
+    }
+    Err(ServiceError::PermissionDenied(format!(
+        "only administrators of the organization {OPERATOR_ORGANIZATION:?} may do this"
+    )))
 }
 
 fn no_organization(id: &str) -> ServiceError {

@@ -9,4 +9,5 @@ pub mod process;
 pub mod random;
 pub mod raw;
 pub mod server;
+pub mod tokens;
 pub mod usage;

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -33,7 +34,7 @@ use meterd::{
         catalog::{DesiredCatalog, Product, ProductInstance, Sku, State},
         id::{OrganizationId, ProductId, ProductInstanceId, SkuId},
     },
-    server::{ConnectionLimits, Server, ServerConfig, TlsFiles},
+    server::{ConnectionLimits, OutsideIssuerConfig, Server, ServerConfig, TlsFiles},
     service::{clock::ManualClock, committer::CommitterLimits, product_usage::AcceptanceWindow},
     store::{UsageStore, memory::MemoryStore},
 };
@@ -88,6 +89,8 @@ pub struct Setup {
     pub drain_timeout: Duration,
     pub cross_origin: CrossOrigin,
     pub tls: Option<TlsFiles>,
+    pub outside_issuer: Option<OutsideIssuerConfig>,
+    pub signing_keys: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -100,6 +103,8 @@ impl Default for Setup {
             drain_timeout: Duration::from_secs(10),
             cross_origin: CrossOrigin::Nobody,
             tls: None,
+            outside_issuer: None,
+            signing_keys: None,
         }
     }
 }
@@ -123,7 +128,8 @@ impl TestServer {
             authentication: Authentication::new(Some(AdminToken::new(TOKEN).unwrap()), false)
                 .unwrap(),
             tls: setup.tls,
-            signing_keys: None,
+            signing_keys: setup.signing_keys,
+            outside_issuer: setup.outside_issuer,
             cross_origin: setup.cross_origin,
         };
         let server =

@@ -23,6 +23,7 @@ examples!(
     "meterd.v1.AccessService.ListOrganizations",
     "meterd.v1.AccessService.RemovePublicKey",
     "meterd.v1.AccessService.RotateApiKey",
+    "meterd.v1.AccessService.RotateSigningKey",
     "meterd.v1.AccessService.RotateClientSecret",
     "meterd.v1.AccessService.UpdateClient",
     "meterd.v1.CatalogService.ApplyCatalog",
