@@ -34,6 +34,7 @@ mod reports_api;
 mod rest;
 mod rest_differential;
 mod rest_openapi;
+mod secrecy;
 mod sign_in;
 mod store_documents;
 mod store_model;
