@@ -20,7 +20,7 @@ use super::{
     status,
 };
 use crate::{
-    auth::{access_token::AccessTokens, assertion},
+    auth::{access_token::AccessTokens, assertion, signing_keys::SigningKeyError},
     domain::{access::Client, audit::AuditAction},
     service::{
         ServiceError,
@@ -243,7 +243,14 @@ impl AccessService for AccessHandler {
             status::from_service(ServiceError::Internal(error.to_string().into()))
         };
         let rotated = rotating.await.map_err(|error| internal(&error))?;
-        let mut ids = rotated.map_err(|error| internal(&error))?.into_iter();
+        let mut ids = match rotated {
+            Ok(ids) => ids.into_iter(),
+            Err(error @ SigningKeyError::TooMany) => {
+                let error = ServiceError::FailedPrecondition(error.to_string());
+                return Err(status::from_service(error));
+            }
+            Err(error) => return Err(internal(&error)),
+        };
         Ok(Response::new(RotateSigningKeyResponse {
             key_id: ids.next().unwrap_or_default(),
             previous_key_ids: ids.collect(),

@@ -45,6 +45,11 @@ pub enum SigningKeyError {
         /// What is wrong.
         reason: String,
     },
+    /// Too many keys may still be needed.
+    #[error(
+        "there are {KEYS_MAX} signing keys already, each of which may have signed a token that is still valid; revoke them, or rotate again in a day"
+    )]
+    TooMany,
     /// No key can be made.
     #[error("no signing key can be made")]
     Unavailable,
@@ -93,6 +98,8 @@ struct KeyEntry {
 }
 
 const ALGORITHM: &str = "EdDSA";
+/// Keys at once: the set is read whole by whoever verifies our tokens.
+const KEYS_MAX: usize = 16;
 /// How long a key may be needed after it signed for the last time: the longest life of a token, and what clocks
 /// differ by.
 const LAST_TOKEN: SignedDuration = SignedDuration::from_hours(25);
@@ -150,6 +157,9 @@ impl SigningKeys {
         let before = self.keys.iter().filter(|_| !revoke).map(|key| key.entry.clone());
         entries.extend(before.filter_map(|entry| entry.retired_by(now)));
         let unavailable = |_| SigningKeyError::Unavailable;
+        if entries.len() > KEYS_MAX {
+            return Err(SigningKeyError::TooMany);
+        }
         let keys: Vec<SigningKey> = entries
             .iter()
             .map(|entry| entry.clone().read().map_err(unavailable))
@@ -294,7 +304,13 @@ mod tests {
         let later = now() + SignedDuration::from_hours(26);
         let third = SigningKeys::open(&path, now()).unwrap().rotated(later, false).unwrap();
         assert_eq!(ids(&third)[1..], ids(&second)[..1]);
-        let revoked = third.rotated(later, true).unwrap();
+        let mut many = SigningKeys::open(&path, now()).unwrap();
+        while many.ids().count() < KEYS_MAX {
+            many = many.rotated(later, false).unwrap();
+        }
+        let refused = many.rotated(later, false).unwrap_err();
+        assert!(matches!(refused, SigningKeyError::TooMany), "{refused}");
+        let revoked = many.rotated(later, true).unwrap();
         assert_eq!(ids(&revoked).len(), 1);
         assert!(!ids(&third).contains(&ids(&revoked)[0]));
     }
