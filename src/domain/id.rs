@@ -2,7 +2,7 @@
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
-use super::limits::ID_CHARS_MAX;
+use super::limits::{BATCH_ID_CHARS_MAX, ID_CHARS_MAX};
 
 /// Why a text is not an identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -10,11 +10,13 @@ pub enum IdError {
     /// The text is empty.
     #[error("must not be empty")]
     Empty,
-    /// The text has more than [`ID_CHARS_MAX`] characters.
-    #[error("has {chars} characters, at most {ID_CHARS_MAX} are allowed")]
+    /// The text is too long.
+    #[error("has {chars} characters, at most {chars_max} are allowed")]
     TooLong {
         /// Characters found.
         chars: usize,
+        /// Characters allowed.
+        chars_max: usize,
     },
     /// The text holds a control character.
     #[error("must not contain control characters")]
@@ -24,13 +26,13 @@ pub enum IdError {
     SurroundingSpace,
 }
 
-fn check(text: &str) -> Result<(), IdError> {
+fn check(text: &str, chars_max: usize) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
     }
     let chars = text.chars().count();
-    if chars > ID_CHARS_MAX {
-        return Err(IdError::TooLong { chars });
+    if chars > chars_max {
+        return Err(IdError::TooLong { chars, chars_max });
     }
     // NUL separates the parts of stored keys, so this check also guards the key order.
     if text.chars().any(char::is_control) {
@@ -43,10 +45,11 @@ fn check(text: &str) -> Result<(), IdError> {
 }
 
 macro_rules! identifier {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $chars_max:ident) => {
         $(#[$doc])*
         ///
-        /// 1 to 50 characters, no control characters, no white space at either end. Cheap to clone.
+        #[doc = concat!("1 to [`", stringify!($chars_max), "`] characters, no control characters,")]
+        /// no white space at either end. Cheap to clone.
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
 
@@ -56,7 +59,7 @@ macro_rules! identifier {
             /// # Errors
             /// [`IdError`] names the rule that `text` breaks.
             pub fn new(text: &str) -> Result<Self, IdError> {
-                check(text)?;
+                check(text, $chars_max)?;
                 Ok(Self(text.into()))
             }
 
@@ -89,23 +92,31 @@ macro_rules! identifier {
 
 identifier! {
     /// Whose usage and catalog it is: nothing crosses from one organization to another.
-    OrganizationId
+    OrganizationId, ID_CHARS_MAX
 }
 identifier! {
     /// The client that reported usage, for the record and for filters.
-    ClientId
+    ClientId, ID_CHARS_MAX
 }
 identifier! {
     /// A product in an organization's catalog.
-    ProductId
+    ProductId, ID_CHARS_MAX
 }
 identifier! {
     /// A sold instance of a product (SaaS).
-    ProductInstanceId
+    ProductInstanceId, ID_CHARS_MAX
 }
 identifier! {
     /// A stock keeping unit: the thing that is counted, in its own usage unit.
-    SkuId
+    SkuId, ID_CHARS_MAX
+}
+identifier! {
+    /// Something whose use is reported in batches, such as a picture.
+    AssetId, ID_CHARS_MAX
+}
+identifier! {
+    /// The caller's identity for a batch of asset usage.
+    BatchId, BATCH_ID_CHARS_MAX
 }
 
 #[cfg(test)]
@@ -115,7 +126,10 @@ mod tests {
     #[test]
     fn rules_are_named_one_by_one() {
         assert_eq!(ProductId::new(""), Err(IdError::Empty));
-        assert_eq!(ProductId::new(&"x".repeat(51)), Err(IdError::TooLong { chars: 51 }));
+        assert_eq!(
+            ProductId::new(&"x".repeat(51)),
+            Err(IdError::TooLong { chars: 51, chars_max: 50 })
+        );
         assert_eq!(ProductId::new("a\0b"), Err(IdError::ControlCharacter));
         assert_eq!(ProductId::new(" a"), Err(IdError::SurroundingSpace));
     }

@@ -5,6 +5,21 @@
 /// (vendor rule: `length <= 50`).
 pub const ID_CHARS_MAX: usize = 50;
 
+/// Longest id of a usage batch, in characters. The vendor names no limit; ids are commonly UUIDs.
+pub const BATCH_ID_CHARS_MAX: usize = 128;
+
+/// Most usages in one batch (vendor rule).
+pub const BATCH_USAGES_MAX: usize = 1000;
+
+/// Largest quantity of one usage in a batch: the vendor's field has 32 bits.
+pub const BATCH_QUANTITY_MAX: i64 = i32::MAX as i64;
+
+/// Longest spelling of a usage date, in characters.
+pub const DATE_TEXT_CHARS_MAX: usize = 100;
+
+/// Most assets in one catalog change.
+pub const ASSETS_PER_APPLY_MAX: usize = 1000;
+
 /// Longest spelling of a record uuid that a request may carry, in characters (vendor rule).
 pub const UUID_TEXT_CHARS_MAX: usize = 36;
 

@@ -20,8 +20,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, onesho
 
 use super::{ServiceError, clock::Clock, store_reads::StoreReads};
 use crate::{
-    domain::{usage::Submission, verdict::Decision},
-    store::{Probe, ProbeResult, ProbedSubmission, UsageStore},
+    domain::{
+        asset_usage::{AssetBatch, BatchDecision},
+        usage::Submission,
+        verdict::Decision,
+    },
+    store::{CommitDecisions, CommitGroup, Probe, ProbeResult, ProbedSubmission, UsageStore},
 };
 
 /// Suggested to callers that are refused: a few groups later there is room again.
@@ -57,9 +61,15 @@ pub enum Admission {
     Wait,
 }
 
+type Answer<T> = oneshot::Sender<Result<T, ServiceError>>;
+
+enum Work {
+    Submission(ProbedSubmission, Answer<Vec<Decision>>),
+    Batch(AssetBatch, Answer<BatchDecision>),
+}
+
 struct Waiting {
-    probed: ProbedSubmission,
-    answer: oneshot::Sender<Result<Vec<Decision>, ServiceError>>,
+    work: Work,
     room: Room,
 }
 
@@ -71,7 +81,10 @@ struct Room {
 
 impl Waiting {
     fn records(&self) -> usize {
-        self.probed.submission.records.len()
+        match &self.work {
+            Work::Submission(probed, _) => probed.submission.records.len(),
+            Work::Batch(batch, _) => batch.usages.len(),
+        }
     }
 }
 
@@ -170,10 +183,26 @@ impl Committer {
         }
         let room = self.enter(submission.records.len(), admission).await?;
         let (submission, probe) = self.probe(submission).await?;
-        let waiting = Waiting { probed: ProbedSubmission { submission, probe }, answer, room };
-        let queue = self.queue.lock().clone().ok_or_else(shutting_down)?;
-        queue.send(waiting).await.map_err(|_| stopped())?;
+        let probed = ProbedSubmission { submission, probe };
+        self.send(Waiting { work: Work::Submission(probed, answer), room }).await?;
         Ok(Queued(answered))
+    }
+
+    /// Has a batch of asset usage decided and stored; durable on return. Dropping the future before it was
+    /// queued withdraws the batch; afterwards it changes nothing.
+    ///
+    /// # Errors
+    /// What [`Self::submit`] says, with [`Admission::Refuse`].
+    pub async fn submit_batch(&self, batch: AssetBatch) -> Result<BatchDecision, ServiceError> {
+        let (answer, answered) = oneshot::channel();
+        let room = self.enter(batch.usages.len(), Admission::Refuse).await?;
+        self.send(Waiting { work: Work::Batch(batch, answer), room }).await?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    async fn send(&self, waiting: Waiting) -> Result<(), ServiceError> {
+        let queue = self.queue.lock().clone().ok_or_else(shutting_down)?;
+        queue.send(waiting).await.map_err(|_| stopped())
     }
 
     async fn enter(&self, records: usize, admission: Admission) -> Result<Room, ServiceError> {
@@ -273,7 +302,12 @@ fn stopped() -> ServiceError {
     ServiceError::Unavailable("the committer has stopped".into())
 }
 
-type Caller = (oneshot::Sender<Result<Vec<Decision>, ServiceError>>, Room);
+/// Those who wait for a group, in the order of the group.
+#[derive(Default)]
+struct Callers {
+    submissions: Vec<(Answer<Vec<Decision>>, Room)>,
+    batches: Vec<(Answer<BatchDecision>, Room)>,
+}
 
 fn commit_groups(
     store: &dyn UsageStore,
@@ -281,16 +315,15 @@ fn commit_groups(
     mut queue: mpsc::Receiver<Waiting>,
     group_records_max: usize,
 ) {
-    let mut group = Vec::new();
-    let mut callers = Vec::new();
+    let mut group = CommitGroup::default();
+    let mut callers = Callers::default();
     let mut left_over: Option<Waiting> = None;
     while let Some(first) = left_over.take().or_else(|| queue.blocking_recv()) {
         let mut records: usize = 0;
         let mut next = Some(first);
         while let Some(waiting) = next {
             records = records.saturating_add(waiting.records());
-            group.push(waiting.probed);
-            callers.push((waiting.answer, waiting.room));
+            callers.join(&mut group, waiting);
             next = queue.try_recv().ok();
             left_over =
                 next.take_if(|next| records.saturating_add(next.records()) > group_records_max);
@@ -298,44 +331,67 @@ fn commit_groups(
         let outcome = catch_unwind(AssertUnwindSafe(|| store.commit(&group, clock.now())));
         let broken = match outcome {
             Ok(Ok(decisions)) if fits(&group, &decisions) => {
-                answer(&mut callers, decisions);
+                callers.answer(decisions);
                 None
             }
-            Ok(Ok(_)) => Some("the store did not decide every record"),
+            Ok(Ok(_)) => Some("the store did not decide everything"),
             Ok(Err(error)) => {
-                fail(&mut callers, &error.into());
+                callers.fail(&error.into());
                 None
             }
             Err(_) => Some("the store panicked while committing"),
         };
-        group.clear();
+        group.submissions.clear();
+        group.batches.clear();
         if let Some(text) = broken {
             tracing::error!("{text}; restart meterd");
-            fail(&mut callers, &ServiceError::Unavailable(text.into()));
+            callers.fail(&ServiceError::Unavailable(text.into()));
             // Nobody can tell what state the store is in. Ending the thread refuses all that follows.
             return;
         }
     }
 }
 
-/// Whether there is a decision for every record: one that is missing must not pass for acceptance.
-fn fits(group: &[ProbedSubmission], decisions: &[Vec<Decision>]) -> bool {
-    let records = group.iter().map(|probed| probed.submission.records.len());
-    records.eq(decisions.iter().map(Vec::len))
+/// Whether there is a decision for everything: one that is missing must not pass for acceptance.
+fn fits(group: &CommitGroup, decisions: &CommitDecisions) -> bool {
+    let records = group.submissions.iter().map(|probed| probed.submission.records.len());
+    records.eq(decisions.submissions.iter().map(Vec::len))
+        && group.batches.len() == decisions.batches.len()
 }
 
-fn answer(callers: &mut Vec<Caller>, decisions: Vec<Vec<Decision>>) {
-    for ((answer, room), decisions) in callers.drain(..).zip(decisions) {
-        drop(room);
-        // The caller may have hung up; its records are stored all the same.
-        let _ = answer.send(Ok(decisions));
+impl Callers {
+    fn join(&mut self, group: &mut CommitGroup, Waiting { work, room }: Waiting) {
+        match work {
+            Work::Submission(probed, answer) => {
+                group.submissions.push(probed);
+                self.submissions.push((answer, room));
+            }
+            Work::Batch(batch, answer) => {
+                group.batches.push(batch);
+                self.batches.push((answer, room));
+            }
+        }
+    }
+
+    fn answer(&mut self, decisions: CommitDecisions) {
+        answer_all(&mut self.submissions, decisions.submissions.into_iter().map(Ok));
+        answer_all(&mut self.batches, decisions.batches.into_iter().map(Ok));
+    }
+
+    fn fail(&mut self, error: &ServiceError) {
+        answer_all(&mut self.submissions, std::iter::repeat_with(|| Err(error.clone())));
+        answer_all(&mut self.batches, std::iter::repeat_with(|| Err(error.clone())));
     }
 }
 
-fn fail(callers: &mut Vec<Caller>, error: &ServiceError) {
-    for (answer, room) in callers.drain(..) {
+fn answer_all<T>(
+    callers: &mut Vec<(Answer<T>, Room)>,
+    answers: impl Iterator<Item = Result<T, ServiceError>>,
+) {
+    for ((caller, room), answer) in callers.drain(..).zip(answers) {
         drop(room);
-        let _ = answer.send(Err(error.clone()));
+        // The caller may have hung up; what it sent is stored all the same.
+        let _ = caller.send(answer);
     }
 }
 

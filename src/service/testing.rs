@@ -14,20 +14,20 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
+        asset_usage::{AssetTotalsQuery, StoredBatch},
         audit::Actor,
         caller::Caller,
         catalog::{Catalog, Product, ProductInstance, Sku, State},
-        id::{ClientId, OrganizationId, ProductId, ProductInstanceId, SkuId},
+        id::{BatchId, ClientId, OrganizationId, ProductId, ProductInstanceId, SkuId},
         quantity::Quantity,
         record_scan::{RecordPage, RecordScan},
         totals::TotalsQuery,
         usage::{LogSequence, StoredRecord, Submission, UsageRecord, UsageTarget},
-        verdict::Decision,
     },
     service::clock::ManualClock,
     store::{
-        Probe, ProbeResult, ProbedSubmission, StoreError, StoreStatistics, StoreStatus,
-        TotalsVisitor, UsageStore,
+        AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult, StoreError,
+        StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
         document::{Collection, Document, DocumentChange},
         memory::MemoryStore,
     },
@@ -261,20 +261,17 @@ impl UsageStore for TestStore {
         self.memory.settle(submission)
     }
 
-    fn commit(
-        &self,
-        group: &[ProbedSubmission],
-        now: Timestamp,
-    ) -> Result<Vec<Vec<Decision>>, StoreError> {
+    fn commit(&self, group: &CommitGroup, now: Timestamp) -> Result<CommitDecisions, StoreError> {
         self.commit_gate.pass();
-        let counts = group.iter().map(|probed| probed.submission.records.len()).collect();
+        let submissions = group.submissions.iter();
+        let counts = submissions.map(|probed| probed.submission.records.len()).collect();
         self.groups.lock().push(counts);
         match self.mishap.lock().take() {
             Some(Mishap::Panic) => panic!("planned"),
             Some(Mishap::Fail) => Err(StoreError::Engine("/secret/path: planned".into())),
             Some(Mishap::Forget) => {
                 let mut decisions = self.memory.commit(group, now)?;
-                decisions.last_mut().unwrap().pop();
+                decisions.submissions.last_mut().unwrap().pop();
                 Ok(decisions)
             }
             None => self.memory.commit(group, now),
@@ -312,6 +309,22 @@ impl UsageStore for TestStore {
         self.memory.totals(query, visit)
     }
 
+    fn find_batch(
+        &self,
+        organization: &OrganizationId,
+        id: &BatchId,
+    ) -> Result<Option<StoredBatch>, StoreError> {
+        self.memory.find_batch(organization, id)
+    }
+
+    fn asset_totals(
+        &self,
+        query: &AssetTotalsQuery,
+        visit: &mut AssetTotalsVisitor<'_>,
+    ) -> Result<LogSequence, StoreError> {
+        self.memory.asset_totals(query, visit)
+    }
+
     fn catalogs(&self) -> Result<Vec<(OrganizationId, Catalog)>, StoreError> {
         self.memory.catalogs()
     }
@@ -332,6 +345,25 @@ impl UsageStore for TestStore {
 
     fn documents(&self, collection: Collection) -> Result<Vec<Document>, StoreError> {
         self.memory.documents(collection)
+    }
+
+    fn document(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        name: &str,
+    ) -> Result<Option<Document>, StoreError> {
+        self.memory.document(collection, organization, name)
+    }
+
+    fn documents_after(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        name: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.memory.documents_after(collection, organization, name, limit)
     }
 
     fn documents_before(

@@ -10,14 +10,17 @@ use parking_lot::RwLock;
 use uuid::Uuid;
 
 use super::{
-    Probe, ProbeResult, ProbedSubmission, StoreError, StoreStatistics, StoreStatus, TotalsVisitor,
-    UsageStore,
+    AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult, StoreError,
+    StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
     document::{Collection, DOCUMENT_BYTES_MAX, Document, DocumentChange},
 };
 use crate::domain::{
+    asset_usage::{
+        AssetBatch, AssetSeries, AssetTotalsQuery, BatchDecision, StoredBatch, UsageDay,
+    },
     calendar::QuarterHour,
     catalog::Catalog,
-    id::OrganizationId,
+    id::{BatchId, OrganizationId},
     quantity::Total,
     record_scan::{RecordPage, RecordPosition, RecordScan},
     totals::{Series, TotalsQuery},
@@ -27,11 +30,15 @@ use crate::domain::{
 
 #[derive(Debug, Default)]
 struct State {
-    // In the order of arrival; a record's sequence is its place, from 1.
+    // In the order of arrival.
     records: Vec<StoredRecord>,
     by_uuid: HashMap<(OrganizationId, Uuid), usize>,
     catalogs: BTreeMap<OrganizationId, Catalog>,
     documents: BTreeMap<(Collection, OrganizationId, String), Vec<u8>>,
+    batches: BTreeMap<(OrganizationId, BatchId), StoredBatch>,
+    // Of records and batches alike.
+    last_sequence: LogSequence,
+    last_stored_time: Option<Timestamp>,
 }
 
 /// Keeps everything in memory.
@@ -81,15 +88,42 @@ impl State {
         Ok(())
     }
 
+    /// The time and place of what is stored next.
+    fn store_at(&mut self, now: Timestamp) -> (Timestamp, LogSequence) {
+        let stored_time = self.last_stored_time.map_or(now, |last| last.max(now));
+        self.last_stored_time = Some(stored_time);
+        self.last_sequence = LogSequence(self.last_sequence.0 + 1);
+        (stored_time, self.last_sequence)
+    }
+
+    fn decide_batch(&mut self, batch: &AssetBatch, now: Timestamp) -> BatchDecision {
+        let organization = batch.caller.organization.clone();
+        let key = (organization.clone(), batch.id.clone());
+        if self.batches.contains_key(&key) {
+            return BatchDecision::Taken;
+        }
+        let (stored_time, sequence) = self.store_at(now);
+        let stored = StoredBatch {
+            organization,
+            client: batch.caller.client.clone(),
+            id: batch.id.clone(),
+            usages: batch.usages.clone(),
+            stored_time,
+            sequence,
+        };
+        self.batches.insert(key, stored);
+        BatchDecision::Recorded
+    }
+
     fn decide(&mut self, submission: &Submission, now: Timestamp) -> Vec<Decision> {
         let caller = &submission.caller;
-        let stored_time = self.records.last().map_or(now, |last| last.stored_time.max(now));
         let mut seen = HashMap::new();
         let mut decisions = Vec::new();
         for (at, record) in submission.records.iter().enumerate() {
             let key = (caller.organization.clone(), record.uuid);
-            let decision = if let Some(index) = self.by_uuid.get(&key) {
-                Decision::Duplicate(Original::Stored(LogSequence(*index as u64 + 1)))
+            let known = self.by_uuid.get(&key).and_then(|index| self.records.get(*index));
+            let decision = if let Some(first) = known {
+                Decision::Duplicate(Original::Stored(first.sequence))
             } else if submission.validate_only {
                 let first = *seen.entry(record.uuid).or_insert(at);
                 if first == at {
@@ -98,6 +132,7 @@ impl State {
                     Decision::Duplicate(Original::InSubmission(first))
                 }
             } else {
+                let (stored_time, sequence) = self.store_at(now);
                 self.by_uuid.insert(key, self.records.len());
                 self.records.push(StoredRecord {
                     organization: caller.organization.clone(),
@@ -105,7 +140,7 @@ impl State {
                     target: submission.target.clone(),
                     record: record.clone(),
                     stored_time,
-                    sequence: LogSequence(self.records.len() as u64 + 1),
+                    sequence,
                 });
                 Decision::Accepted
             };
@@ -124,13 +159,13 @@ impl UsageStore for MemoryStore {
         Ok(ProbeResult::default())
     }
 
-    fn commit(
-        &self,
-        group: &[ProbedSubmission],
-        now: Timestamp,
-    ) -> Result<Vec<Vec<Decision>>, StoreError> {
+    fn commit(&self, group: &CommitGroup, now: Timestamp) -> Result<CommitDecisions, StoreError> {
         let mut state = self.state.write();
-        Ok(group.iter().map(|probed| state.decide(&probed.submission, now)).collect())
+        let submissions = group.submissions.iter();
+        Ok(CommitDecisions {
+            submissions: submissions.map(|probed| state.decide(&probed.submission, now)).collect(),
+            batches: group.batches.iter().map(|batch| state.decide_batch(batch, now)).collect(),
+        })
     }
 
     fn find(
@@ -198,7 +233,40 @@ impl UsageStore for MemoryStore {
         for ((series, quarter), total) in totals {
             visit(&series, quarter, total)?;
         }
-        Ok(LogSequence(state.records.len() as u64))
+        Ok(state.last_sequence)
+    }
+
+    fn find_batch(
+        &self,
+        organization: &OrganizationId,
+        id: &BatchId,
+    ) -> Result<Option<StoredBatch>, StoreError> {
+        Ok(self.state.read().batches.get(&(organization.clone(), id.clone())).cloned())
+    }
+
+    fn asset_totals(
+        &self,
+        query: &AssetTotalsQuery,
+        visit: &mut AssetTotalsVisitor<'_>,
+    ) -> Result<LogSequence, StoreError> {
+        let state = self.state.read();
+        let mut totals: BTreeMap<(AssetSeries, UsageDay), Total> = BTreeMap::new();
+        for stored in
+            state.batches.values().filter(|stored| stored.organization == query.organization)
+        {
+            for usage in &stored.usages {
+                let series =
+                    AssetSeries { asset: usage.asset.clone(), client: stored.client.clone() };
+                if query.days.contains(usage.day) && query.filter.matches(&series) {
+                    let total = totals.entry((series, usage.day)).or_default();
+                    total.add(Total::of(usage.quantity))?;
+                }
+            }
+        }
+        for ((series, day), total) in totals {
+            visit(&series, day, total)?;
+        }
+        Ok(state.last_sequence)
     }
 
     fn catalogs(&self) -> Result<Vec<(OrganizationId, Catalog)>, StoreError> {
@@ -220,6 +288,36 @@ impl UsageStore for MemoryStore {
 
     fn documents(&self, collection: Collection) -> Result<Vec<Document>, StoreError> {
         Ok(self.state.read().documents_of(collection).collect())
+    }
+
+    fn document(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        name: &str,
+    ) -> Result<Option<Document>, StoreError> {
+        let state = self.state.read();
+        let body = state.documents.get(&(collection, organization.clone(), name.to_owned()));
+        Ok(body.map(|body| Document {
+            organization: organization.clone(),
+            name: name.to_owned(),
+            body: body.clone(),
+        }))
+    }
+
+    fn documents_after(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        name: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        let state = self.state.read();
+        let wanted = state
+            .documents_of(collection)
+            .filter(|document| document.organization == *organization)
+            .filter(|document| name.is_none_or(|name| *document.name > *name));
+        Ok(wanted.take(limit).collect())
     }
 
     fn documents_before(
@@ -253,10 +351,10 @@ impl UsageStore for MemoryStore {
     }
 
     fn statistics(&self) -> StoreStatistics {
-        let records = self.state.read().records.len() as u64;
+        let state = self.state.read();
         StoreStatistics {
-            records,
-            last_sequence: LogSequence(records),
+            records: state.records.len() as u64,
+            last_sequence: state.last_sequence,
             ..StoreStatistics::default()
         }
     }

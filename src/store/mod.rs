@@ -5,8 +5,9 @@
 //!
 //! What every implementation promises, and the conformance tests check:
 //! - when [`UsageStore::commit`] returns, what it accepted is durable and visible to every later read;
-//! - a uuid is accepted at most once per organization, for ever;
-//! - a record, its uuid and its effect on totals become visible together or not at all;
+//! - a uuid is accepted at most once per organization, for ever, and so is the id of a batch;
+//! - a record, its uuid and its effect on totals become visible together or not at all, and so does all of a
+//!   batch;
 //! - after a failed write the store refuses all further writes ([`StoreError::Failed`]) and goes on
 //!   answering reads where it can.
 
@@ -24,9 +25,12 @@ use self::document::{Collection, Document, DocumentChange};
 pub use error::StoreError;
 
 use crate::domain::{
+    asset_usage::{
+        AssetBatch, AssetSeries, AssetTotalsQuery, BatchDecision, StoredBatch, UsageDay,
+    },
     calendar::QuarterHour,
     catalog::Catalog,
-    id::OrganizationId,
+    id::{BatchId, OrganizationId},
     quantity::Total,
     record_scan::{RecordPage, RecordScan},
     totals::{Series, TotalsQuery},
@@ -62,6 +66,40 @@ pub struct ProbedSubmission {
     /// What is known about its uuids.
     pub probe: ProbeResult,
 }
+
+/// What one commit takes: decided in this order, durable together.
+#[derive(Debug, Clone, Default)]
+pub struct CommitGroup {
+    /// Product usage.
+    pub submissions: Vec<ProbedSubmission>,
+    /// Batches of asset usage.
+    pub batches: Vec<AssetBatch>,
+}
+
+impl From<Vec<ProbedSubmission>> for CommitGroup {
+    fn from(submissions: Vec<ProbedSubmission>) -> Self {
+        Self { submissions, ..Self::default() }
+    }
+}
+
+impl From<Vec<AssetBatch>> for CommitGroup {
+    fn from(batches: Vec<AssetBatch>) -> Self {
+        Self { batches, ..Self::default() }
+    }
+}
+
+/// What became of a [`CommitGroup`], in the same order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CommitDecisions {
+    /// One list for each submission, each in the order of its records.
+    pub submissions: Vec<Vec<Decision>>,
+    /// One decision for each batch.
+    pub batches: Vec<BatchDecision>,
+}
+
+/// Receives totals of asset usage one by one. Within one call every series and day comes at most once.
+pub type AssetTotalsVisitor<'a> =
+    dyn FnMut(&AssetSeries, UsageDay, Total) -> Result<(), StoreError> + 'a;
 
 /// Receives totals one by one. Within one call every series and quarter hour comes at most once.
 pub type TotalsVisitor<'a> = dyn FnMut(&Series, QuarterHour, Total) -> Result<(), StoreError> + 'a;
@@ -103,18 +141,13 @@ pub trait UsageStore: Send + Sync + 'static {
     /// [`StoreError`] if the index cannot be read.
     fn settle(&self, submission: &Submission) -> Result<ProbeResult, StoreError>;
 
-    /// Decides and stores a group of submissions, in order. Blocks until all of it is durable. Only
-    /// one call runs at a time; the caller sees to that. Answers one list of decisions per
-    /// submission, each in the order of its records.
+    /// Decides and stores a group, in order. Blocks until all of it is durable. Only one call runs at a
+    /// time; the caller sees to that.
     ///
     /// # Errors
     /// [`StoreError`] if nothing of the group may be taken as stored (though some of it may turn
     /// up after a restart: a retry tells). The store then refuses further writes.
-    fn commit(
-        &self,
-        group: &[ProbedSubmission],
-        now: Timestamp,
-    ) -> Result<Vec<Vec<Decision>>, StoreError>;
+    fn commit(&self, group: &CommitGroup, now: Timestamp) -> Result<CommitDecisions, StoreError>;
 
     /// The record accepted under a uuid.
     ///
@@ -153,6 +186,26 @@ pub trait UsageStore: Send + Sync + 'static {
         visit: &mut TotalsVisitor<'_>,
     ) -> Result<LogSequence, StoreError>;
 
+    /// The batch recorded under an id.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read.
+    fn find_batch(
+        &self,
+        organization: &OrganizationId,
+        id: &BatchId,
+    ) -> Result<Option<StoredBatch>, StoreError>;
+
+    /// Visits totals of asset usage as of one moment, and answers the last sequence they include.
+    ///
+    /// # Errors
+    /// [`StoreError`] if totals cannot be read, or what the visitor returned.
+    fn asset_totals(
+        &self,
+        query: &AssetTotalsQuery,
+        visit: &mut AssetTotalsVisitor<'_>,
+    ) -> Result<LogSequence, StoreError>;
+
     /// All catalogs.
     ///
     /// # Errors
@@ -177,6 +230,29 @@ pub trait UsageStore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`] if they cannot be read.
     fn documents(&self, collection: Collection) -> Result<Vec<Document>, StoreError>;
+
+    /// One document.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read.
+    fn document(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        name: &str,
+    ) -> Result<Option<Document>, StoreError>;
+
+    /// Up to `limit` documents of an organization whose names are after `name`, or of all, first first.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read.
+    fn documents_after(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        name: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError>;
 
     /// Up to `limit` documents of an organization whose names are before `name`, or of all, last first.
     ///

@@ -8,13 +8,16 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use meterd::{
     domain::{
+        asset_usage::{AssetBatch, AssetFilter, AssetTotalsQuery, AssetUsage, DayRange, UsageDay},
         calendar::{QuarterHour, QuarterRange},
+        id::{AssetId, BatchId},
+        quantity::Quantity,
         totals::UsageFilter,
         usage::{Submission, UsageRecord},
         verdict::{Decision, Original},
     },
     store::{
-        UsageStore,
+        CommitGroup, UsageStore,
         memory::MemoryStore,
         sled::{FaultAction, FaultPoint, Faults, SledStore, StoreOptions, verify},
     },
@@ -25,7 +28,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::support::usage::{
-    all_records, all_totals, caller, organization, probed, record, target, totals,
+    all_records, all_totals, asset_totals, caller, organization, probed, record, target, totals,
 };
 
 const ORGANIZATIONS: [&str; 3] = ["alpha", "beta", "gamma"];
@@ -50,11 +53,29 @@ pub struct Call {
     drafts: Vec<Draft>,
 }
 
+/// One line of a batch, by numbers.
+#[derive(Debug, Clone)]
+pub struct Line {
+    asset: u8,
+    quantity: i32,
+    days_ago: u16,
+}
+
+/// A batch; its id is drawn from a small range, so ids are taken again and again.
+#[derive(Debug, Clone)]
+pub struct BatchDraft {
+    organization: usize,
+    id: u8,
+    client: u8,
+    lines: Vec<Line>,
+}
+
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// Calls that arrive together. `early` are probed before anything else of this step happens.
+    /// Calls and batches that arrive together.
     Commit {
         calls: Vec<Call>,
+        batches: Vec<BatchDraft>,
     },
     /// A call that is probed now and committed with the next step's calls.
     ProbeAhead(Call),
@@ -64,7 +85,7 @@ pub enum Step {
     /// A background step fails, then the store is opened again.
     BreakBackground(u8),
     /// A commit fails before or after its write, then the store is opened again.
-    BreakCommit(u8, Call),
+    BreakCommit(u8, Call, BatchDraft),
 }
 
 fn draft() -> impl Strategy<Value = Draft> {
@@ -91,15 +112,35 @@ fn call() -> impl Strategy<Value = Call> {
         })
 }
 
+fn batch() -> impl Strategy<Value = BatchDraft> {
+    let line = (0..12_u8, 1..i32::MAX, 0..900_u16).prop_map(|(asset, quantity, days_ago)| Line {
+        asset,
+        quantity,
+        days_ago,
+    });
+    // Some need several parts in the log.
+    let lines = prop_oneof![
+        4 => prop::collection::vec(line.clone(), 1..20),
+        1 => prop::collection::vec(line, 200..400),
+    ];
+    (0..3_usize, 0..40_u8, 0..2_u8, lines).prop_map(|(organization, id, client, lines)| {
+        BatchDraft { organization, id, client, lines }
+    })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        12 => prop::collection::vec(call(), 1..5).prop_map(|calls| Step::Commit { calls }),
+        12 => (prop::collection::vec(call(), 1..5), prop::collection::vec(batch(), 0..3))
+            .prop_map(|(calls, batches)| Step::Commit { calls, batches }),
+        3 => prop::collection::vec(batch(), 1..5)
+            .prop_map(|batches| Step::Commit { calls: Vec::new(), batches }),
         3 => call().prop_map(Step::ProbeAhead),
         2 => (-5000..5000_i32).prop_map(Step::MoveClock),
         2 => Just(Step::WaitForBackground),
         1 => Just(Step::Reopen),
         1 => (0..8_u8).prop_map(Step::BreakBackground),
-        1 => (0..6_u8, call()).prop_map(|(passes, call)| Step::BreakCommit(passes, call)),
+        1 => (0..6_u8, call(), batch())
+            .prop_map(|(passes, call, batch)| Step::BreakCommit(passes, call, batch)),
     ]
 }
 
@@ -182,16 +223,45 @@ impl Stores {
         }
     }
 
-    fn commit(&mut self, calls: &[Call]) {
-        let mut group = std::mem::take(&mut self.ahead);
-        group.extend(calls.iter().map(|call| probed(self.sled(), self.submission(call))));
+    fn batch(&self, draft: &BatchDraft) -> AssetBatch {
+        let usage_of = |line: &Line| AssetUsage {
+            asset: AssetId::new(&format!("{:048}", line.asset)).unwrap(),
+            quantity: Quantity::new(i64::from(line.quantity)).unwrap(),
+            day: UsageDay::from_number(20_777 - i64::from(line.days_ago)).unwrap(),
+        };
+        AssetBatch {
+            caller: caller(ORGANIZATIONS[draft.organization], &format!("client-{}", draft.client)),
+            id: BatchId::new(&format!("batch-{}", draft.id)).unwrap(),
+            usages: draft.lines.iter().map(usage_of).collect(),
+        }
+    }
+
+    fn commit(&mut self, calls: &[Call], batches: &[BatchDraft]) {
+        let mut submissions = std::mem::take(&mut self.ahead);
+        submissions.extend(calls.iter().map(|call| probed(self.sled(), self.submission(call))));
+        let batches = batches.iter().map(|draft| self.batch(draft)).collect();
+        let group = CommitGroup { submissions, batches };
         let ours = self.sled().commit(&group, self.now).unwrap();
         let theirs = self.memory.commit(&group, self.now).unwrap();
-        for ((probed, ours), theirs) in group.iter().zip(&ours).zip(&theirs) {
+        assert_eq!(ours.batches, theirs.batches);
+        for batch in &group.batches {
+            self.compare_batch(batch);
+        }
+        let (ours, theirs) = (ours.submissions, theirs.submissions);
+        for ((probed, ours), theirs) in group.submissions.iter().zip(&ours).zip(&theirs) {
             for ((record, ours), theirs) in probed.submission.records.iter().zip(ours).zip(theirs) {
                 self.compare_decision(&probed.submission, record, *ours, *theirs);
             }
         }
+    }
+
+    /// Both stores have the same under a batch's id.
+    fn compare_batch(&self, batch: &AssetBatch) {
+        let strip = |store: &dyn UsageStore| {
+            let found = store.find_batch(&batch.caller.organization, &batch.id).unwrap();
+            found.map(|stored| (stored.client, stored.usages, stored.stored_time))
+        };
+        assert_eq!(strip(self.sled()), strip(&*self.memory), "batch {:?}", batch.id);
     }
 
     /// The decisions agree, and the sequence of a duplicate leads to the right original.
@@ -232,7 +302,7 @@ impl Stores {
         }
     }
 
-    fn break_commit(&mut self, passes: u8, call: &Call) {
+    fn break_commit(&mut self, passes: u8, call: &Call, draft: &BatchDraft) {
         let point = match passes % 3 {
             0 => FaultPoint::CommitWrite,
             1 => FaultPoint::CommitFlush,
@@ -240,18 +310,31 @@ impl Stores {
         };
         self.faults.arm(point, 0, FaultAction::Fail);
         let submission = self.submission(call);
-        let group = [probed(self.sled(), submission.clone())];
+        let batch = self.batch(draft);
+        let group = CommitGroup {
+            submissions: vec![probed(self.sled(), submission.clone())],
+            batches: vec![batch.clone()],
+        };
         let outcome = self.sled().commit(&group, self.now);
         if self.faults.is_armed() {
             // Nothing was new, so nothing was written.
             self.faults.arm(FaultPoint::CatalogWrite, u32::MAX, FaultAction::Fail);
         } else {
             assert!(outcome.is_err());
-            let again = self.sled().commit(&[probed(self.sled(), submission.clone())], self.now);
+            let again = self.sled().commit(&group, self.now);
             assert!(again.is_err(), "a store that failed takes no more writes");
         }
         self.reopen();
         self.settle_unacknowledged(submission);
+        // It is there whole or not at all.
+        let name = &batch.caller.organization;
+        if let Some(landed) = self.sled().find_batch(name, &batch.id).unwrap()
+            && self.memory.find_batch(name, &batch.id).unwrap().is_none()
+        {
+            assert_eq!(landed.usages, batch.usages);
+            self.memory.commit(&vec![batch.clone()].into(), self.now).unwrap();
+        }
+        self.compare_batch(&batch);
     }
 
     /// A commit that failed may have stored its records or not. Which of them is settled by looking;
@@ -267,7 +350,7 @@ impl Stores {
             .collect();
         if !landed.is_empty() {
             let landed = Submission { records: landed, ..submission };
-            self.memory.commit(&[probed(&*self.memory, landed)], self.now).unwrap();
+            self.memory.commit(&vec![probed(&*self.memory, landed)].into(), self.now).unwrap();
         }
     }
 
@@ -294,7 +377,7 @@ impl Stores {
                 records,
                 validate_only: false,
             };
-            let group = [probed(self.sled(), submission.clone())];
+            let group = vec![probed(self.sled(), submission.clone())].into();
             let Ok(ours) = self.sled().commit(&group, self.now) else {
                 unacknowledged = Some(submission);
                 break;
@@ -316,6 +399,22 @@ impl Stores {
                 all_totals(&*self.memory, name),
                 "totals of {name}"
             );
+        }
+        for name in ORGANIZATIONS {
+            for (days_ago, assets) in [(30_000, vec![]), (100, vec![3, 7, 3]), (3, vec![])] {
+                let day = |days_ago: i64| UsageDay::from_number(20_777 - days_ago).unwrap();
+                let id = |asset: &u8| AssetId::new(&format!("{asset:048}")).unwrap();
+                let query = AssetTotalsQuery {
+                    organization: organization(name),
+                    days: DayRange { start: day(days_ago), end: day(-1) },
+                    filter: AssetFilter {
+                        assets: assets.iter().map(id).collect(),
+                        ..AssetFilter::default()
+                    },
+                };
+                let ours = asset_totals(self.sled(), &query);
+                assert_same(&ours, &asset_totals(&*self.memory, &query), name);
+            }
         }
         let noon = QuarterHour::of(self.now);
         let range = QuarterRange { start: QuarterHour(noon.0 - 60), end: noon };
@@ -360,7 +459,7 @@ impl StateMachineTest for Stores {
 
     fn apply(mut stores: Self, (): &(), step: Step) -> Self {
         match step {
-            Step::Commit { calls } => stores.commit(&calls),
+            Step::Commit { calls, batches } => stores.commit(&calls, &batches),
             Step::ProbeAhead(call) => {
                 let ahead = probed(stores.sled(), stores.submission(&call));
                 stores.ahead.push(ahead);
@@ -372,7 +471,7 @@ impl StateMachineTest for Stores {
                 stores.compare_records();
             }
             Step::BreakBackground(which) => stores.break_background(which),
-            Step::BreakCommit(passes, call) => stores.break_commit(passes, &call),
+            Step::BreakCommit(passes, call, batch) => stores.break_commit(passes, &call, &batch),
         }
         stores.compare();
         stores

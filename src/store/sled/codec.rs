@@ -157,6 +157,12 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.take(count)?).map_err(|_| Malformed::Content)
     }
 
+    /// A text of up to 65,535 bytes with its length in front.
+    pub(super) fn long_text(&mut self) -> Result<&'a str, Malformed> {
+        let count = usize::from(self.u16()?);
+        std::str::from_utf8(self.take(count)?).map_err(|_| Malformed::Content)
+    }
+
     pub(super) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.bytes)
     }
@@ -189,6 +195,13 @@ pub(super) fn put_varint_i64(out: &mut Vec<u8>, value: i64) {
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     debug_assert!(text.len() <= 255, "texts are identifiers");
     out.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Appends a text of up to 65,535 bytes with its length in front.
+pub(super) fn put_long_text(out: &mut Vec<u8>, text: &str) {
+    debug_assert!(text.len() <= usize::from(u16::MAX), "a text of {} bytes", text.len());
+    out.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
 }
 

@@ -1,4 +1,4 @@
-//! Deciding and storing one group of submissions.
+//! Deciding and storing one group.
 //!
 //! What can fail without harm (reading the index again, representing a time) comes first. From the
 //! first key that enters the memtable on, every failure poisons the store: memory would otherwise
@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use super::{
+    batches::{self, FreeId},
     core::Core,
     engine::Batch,
     faults::FaultPoint,
@@ -18,20 +19,24 @@ use super::{
         run::SEQUENCE_MAX,
     },
     keyspace::log_key,
-    log::chunk::{ChunkWriter, Dimension, log_nanos},
+    log::{
+        chunk::{ChunkWriter, Dimension},
+        log_nanos,
+    },
     organizations::OrganizationNumber,
     probe,
     rollup::row::RowKey,
 };
 use crate::{
     domain::{
+        asset_usage::BatchDecision,
         calendar::QuarterHour,
         quantity::Total,
         totals::Series,
         usage::{LogSequence, Submission, UsageRecord},
         verdict::{Decision, Original},
     },
-    store::{ProbedSubmission, StoreError},
+    store::{CommitDecisions, CommitGroup, ProbedSubmission, StoreError},
 };
 
 /// Where the log ends. Owned by whoever commits.
@@ -39,31 +44,40 @@ use crate::{
 pub(super) struct LogEnd {
     pub(super) last: LogSequence,
     pub(super) last_stored_time: Timestamp,
+    /// Asset usages that a start would have to read again: those since the totals were last frozen.
+    pub(super) asset_usages: usize,
 }
 
 /// Decides and stores `group`; durable and visible on return.
 pub(super) fn commit(
     core: &Core,
     end: &mut LogEnd,
-    group: &[ProbedSubmission],
+    group: &CommitGroup,
     now: Timestamp,
-) -> Result<Vec<Vec<Decision>>, StoreError> {
+) -> Result<CommitDecisions, StoreError> {
     core.engine.writable()?;
-    if core.index.is_full() || core.rollups.live_rows() >= core.options.rollup_rows_max {
+    if core.index.is_full()
+        || core.rollups.live_rows() >= core.options.rollup_rows_max
+        || end.asset_usages >= core.options.memtable_keys_max
+    {
         core.index.freeze(&core.engine, || core.rollups.freeze())?;
+        end.asset_usages = 0;
     }
-    let known = settle_group(core, group)?;
-    let numbers = number_organizations(core, group)?;
+    let CommitGroup { submissions, batches } = group;
+    let known = settle_group(core, submissions)?;
+    let numbers = number_organizations(core, submissions)?;
+    let free = batches::settle(core, batches)?;
     // The log is in the order of stored times whatever the clock does.
     let stored_time = now.max(end.last_stored_time);
+    let first = LogSequence(end.last.0 + 1);
     let mut writing = Writing {
-        chunks: ChunkWriter::new(LogSequence(end.last.0 + 1), stored_time)?,
+        chunks: ChunkWriter::new(first, stored_time)?,
         dimensions: Dimensions::default(),
         gained: HashMap::new(),
     };
-    let decisions = {
+    let submissions = {
         let mut live = core.index.live.write();
-        group
+        submissions
             .iter()
             .zip(known)
             .zip(numbers)
@@ -73,16 +87,29 @@ pub(super) fn commit(
             .collect()
     };
     let Writing { chunks, dimensions, gained } = writing;
-    let chunks = chunks.finish();
-    if let Some((last, _)) = chunks.last() {
-        let last = *last;
-        write(core, chunks)
-            .and_then(|()| core.rollups.publish(deltas(&dimensions, &gained)?, last))
-            .inspect_err(|error| core.engine.fail(&error.to_string()))?;
-        core.head.advance(last);
-        *end = LogEnd { last, last_stored_time: stored_time };
-    }
-    Ok(decisions)
+    let (mut chunks, next) = chunks.finish();
+    // From here on memory knows uuids that the log does not hold yet.
+    let finish = || {
+        let new = batches::encode(batches, &free, next, stored_time)?;
+        let last = LogSequence(next.0 - 1 + new.chunks.len() as u64);
+        if last >= first {
+            let mut deltas = deltas(&dimensions, &gained)?;
+            deltas.extend(new.deltas);
+            chunks.extend(new.chunks);
+            write(core, chunks, new.entries)?;
+            core.rollups.publish(deltas, last)?;
+            core.head.advance(last);
+            let asset_usages = end.asset_usages + new.usages;
+            *end = LogEnd { last, last_stored_time: stored_time, asset_usages };
+        }
+        Ok(())
+    };
+    finish().inspect_err(|error: &StoreError| core.engine.fail(&error.to_string()))?;
+    let decision = |free: &Option<FreeId>| match free {
+        Some(_) => BatchDecision::Recorded,
+        None => BatchDecision::Taken,
+    };
+    Ok(CommitDecisions { submissions, batches: free.iter().map(decision).collect() })
 }
 
 /// What the runs and frozen memtables know of each submission. Read again where the probe is from
@@ -238,11 +265,15 @@ fn deltas(
         .collect()
 }
 
-/// Puts the chunks on the disk.
-fn write(core: &Core, chunks: Vec<(LogSequence, Vec<u8>)>) -> Result<(), StoreError> {
+/// Puts chunks, and entries of the index of batches, on the disk.
+fn write(
+    core: &Core,
+    chunks: Vec<(LogSequence, Vec<u8>)>,
+    entries: Vec<(Vec<u8>, Vec<u8>)>,
+) -> Result<(), StoreError> {
     let engine = &core.engine;
     engine.pass(FaultPoint::CommitWrite)?;
-    if let [(sequence, chunk)] = chunks.as_slice() {
+    if let ([(sequence, chunk)], []) = (chunks.as_slice(), entries.as_slice()) {
         // sled writes a batch in two parts, each with a sync of its own. One key needs no batch,
         // and halves what a lone caller waits for.
         engine.stage(&log_key(*sequence), chunk)?;
@@ -250,6 +281,9 @@ fn write(core: &Core, chunks: Vec<(LogSequence, Vec<u8>)>) -> Result<(), StoreEr
         let mut batch = Batch::default();
         for (sequence, chunk) in chunks {
             batch.put(&log_key(sequence), chunk);
+        }
+        for (key, entry) in entries {
+            batch.put(&key, entry);
         }
         engine.stage_batch(batch)?;
     }

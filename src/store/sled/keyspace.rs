@@ -29,18 +29,24 @@ pub(super) enum KeySpace {
     RunFilter = 0x22,
     /// Organization, series, day → totals by quarter hour.
     Rollup = 0x30,
+    /// Organization, asset, client, month → totals by day.
+    AssetRollup = 0x31,
     /// Organization, product → product.
     CatalogProduct = 0x40,
     /// Organization, product, SKU → SKU.
     CatalogSku = 0x41,
     /// Organization, product instance → product instance.
     CatalogInstance = 0x42,
+    /// Organization, asset → asset.
+    CatalogAsset = 0x43,
     /// Organization → what is known of it.
     OrganizationDocument = 0x50,
     /// Organization, client → client.
     ClientDocument = 0x51,
     /// Organization, number → audit event.
     AuditEvent = 0x52,
+    /// Organization, batch → where it stands in the log.
+    UsageBatch = 0x60,
 }
 
 impl KeySpace {
@@ -121,17 +127,23 @@ mod tests {
             KeySpace::RunFences,
             KeySpace::RunFilter,
             KeySpace::Rollup,
+            KeySpace::AssetRollup,
             KeySpace::CatalogProduct,
             KeySpace::CatalogSku,
             KeySpace::CatalogInstance,
+            KeySpace::CatalogAsset,
             KeySpace::OrganizationDocument,
             KeySpace::ClientDocument,
             KeySpace::AuditEvent,
+            KeySpace::UsageBatch,
         ]
         .map(|space| space as u8);
         assert_eq!(
             bytes,
-            [0x01, 0x02, 0x03, 0x10, 0x20, 0x21, 0x22, 0x30, 0x40, 0x41, 0x42, 0x50, 0x51, 0x52]
+            [
+                0x01, 0x02, 0x03, 0x10, 0x20, 0x21, 0x22, 0x30, 0x31, 0x40, 0x41, 0x42, 0x43, 0x50,
+                0x51, 0x52, 0x60
+            ]
         );
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! It is not a general key-value store, and one process owns it at a time.
 
+mod batches;
 mod catalog;
 mod codec;
 mod commit;
@@ -51,17 +52,17 @@ use self::{
     },
 };
 use super::{
-    Probe, ProbeResult, ProbedSubmission, StoreError, StoreStatistics, StoreStatus, TotalsVisitor,
-    UsageStore,
+    AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult, StoreError,
+    StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
     document::{Collection, Document, DocumentChange},
 };
 use crate::domain::{
+    asset_usage::{AssetTotalsQuery, StoredBatch},
     catalog::Catalog,
-    id::OrganizationId,
+    id::{BatchId, OrganizationId},
     record_scan::{RecordPage, RecordScan},
     totals::TotalsQuery,
     usage::{LogSequence, StoredRecord, Submission},
-    verdict::Decision,
 };
 
 /// An open store. Dropping it stops the background threads; what was acknowledged is on the disk at
@@ -160,11 +161,7 @@ impl UsageStore for SledStore {
         probe::settle(&self.core, submission)
     }
 
-    fn commit(
-        &self,
-        group: &[ProbedSubmission],
-        now: Timestamp,
-    ) -> Result<Vec<Vec<Decision>>, StoreError> {
+    fn commit(&self, group: &CommitGroup, now: Timestamp) -> Result<CommitDecisions, StoreError> {
         commit::commit(&self.core, &mut self.end.lock(), group, now)
     }
 
@@ -208,11 +205,30 @@ impl UsageStore for SledStore {
         query: &TotalsQuery,
         visit: &mut TotalsVisitor<'_>,
     ) -> Result<LogSequence, StoreError> {
-        match self.core.organizations.number(&query.organization) {
-            Some(number) => {
-                rollup::read::totals(&self.core.engine, &self.core.rollups, number, query, visit)
-            }
-            None => Ok(self.core.rollups.through()),
+        let Core { engine, rollups, organizations, .. } = &*self.core;
+        match organizations.number(&query.organization) {
+            Some(number) => rollup::product_totals::read(engine, rollups, number, query, visit),
+            None => Ok(rollups.through()),
+        }
+    }
+
+    fn find_batch(
+        &self,
+        organization: &OrganizationId,
+        id: &BatchId,
+    ) -> Result<Option<StoredBatch>, StoreError> {
+        batches::find(&self.core, organization, id)
+    }
+
+    fn asset_totals(
+        &self,
+        query: &AssetTotalsQuery,
+        visit: &mut AssetTotalsVisitor<'_>,
+    ) -> Result<LogSequence, StoreError> {
+        let Core { engine, rollups, organizations, .. } = &*self.core;
+        match organizations.number(&query.organization) {
+            Some(number) => rollup::asset_totals::read(engine, rollups, number, query, visit),
+            None => Ok(rollups.through()),
         }
     }
 
@@ -232,6 +248,25 @@ impl UsageStore for SledStore {
 
     fn documents(&self, collection: Collection) -> Result<Vec<Document>, StoreError> {
         documents::all(&self.core, collection)
+    }
+
+    fn document(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        name: &str,
+    ) -> Result<Option<Document>, StoreError> {
+        documents::one(&self.core, collection, organization, name)
+    }
+
+    fn documents_after(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        name: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        documents::after(&self.core, collection, organization, name, limit)
     }
 
     fn documents_before(

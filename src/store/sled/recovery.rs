@@ -26,7 +26,12 @@ use super::{
         run::Run,
     },
     keyspace::{KeySpace, log_key, log_sequence},
-    log::chunk::Chunk,
+    log::{
+        LogEntry,
+        batch_part::BatchPart,
+        chunk::Chunk,
+        read::{self, missing},
+    },
     options::{OpenError, StoreOptions},
     organizations::Organizations,
     rollup::{
@@ -123,11 +128,10 @@ struct Replay<'a> {
 impl Replay<'_> {
     /// Replays the log from `checkpoint`; answers where it ends.
     fn run(&mut self, checkpoint: LogSequence) -> Result<LogEnd, StoreError> {
-        let mut end = LogEnd { last: checkpoint, last_stored_time: Timestamp::UNIX_EPOCH };
+        let mut end =
+            LogEnd { last: checkpoint, last_stored_time: Timestamp::UNIX_EPOCH, asset_usages: 0 };
         if checkpoint > LogSequence(0) {
-            let value =
-                self.engine.get(&log_key(checkpoint))?.ok_or_else(|| missing(checkpoint))?;
-            end.last_stored_time = Chunk::decode(checkpoint, &value)?.stored_time;
+            end.last_stored_time = read::entry(self.engine, checkpoint)?.stored_time();
         }
         self.rollups.publish(Vec::new(), checkpoint)?;
         let first = LogSequence(checkpoint.0 + 1);
@@ -137,9 +141,22 @@ impl Replay<'_> {
             if log_sequence(&key) != Some(expected) {
                 return Err(missing(expected));
             }
-            let chunk = Chunk::decode(expected, &value)?;
-            self.chunk(&chunk)?;
-            end = LogEnd { last: expected, last_stored_time: chunk.stored_time };
+            let entry = LogEntry::decode(expected, &value)?;
+            let asset_usages = match &entry {
+                LogEntry::Records(chunk) => {
+                    self.chunk(chunk)?;
+                    0
+                }
+                LogEntry::BatchPart(part) => {
+                    self.batch_part(part)?;
+                    part.usages.len()
+                }
+            };
+            end = LogEnd {
+                last: expected,
+                last_stored_time: entry.stored_time(),
+                asset_usages: end.asset_usages + asset_usages,
+            };
         }
         Ok(end)
     }
@@ -165,6 +182,17 @@ impl Replay<'_> {
         self.rollups.publish(deltas, chunk.sequence)
     }
 
+    fn batch_part(&mut self, part: &BatchPart) -> Result<(), StoreError> {
+        let mut deltas = Vec::new();
+        for usage in &part.usages {
+            let (row, slot) = RowKey::of_asset_usage(part.organization, &part.client, usage)?;
+            if self.included_through(&row)? < part.sequence {
+                deltas.push((row, slot, Total::of(usage.quantity)));
+            }
+        }
+        self.rollups.publish(deltas, part.sequence)
+    }
+
     fn included_through(&mut self, row: &RowKey) -> Result<LogSequence, StoreError> {
         if let Some(included) = self.included.get(row) {
             return Ok(*included);
@@ -176,8 +204,4 @@ impl Replay<'_> {
         self.included.insert(row.clone(), included);
         Ok(included)
     }
-}
-
-fn missing(sequence: LogSequence) -> StoreError {
-    StoreError::Damaged(format!("log chunk {}: is missing", sequence.0).into())
 }

@@ -10,13 +10,14 @@ use std::{
 };
 
 use super::{
+    batches::{self, BatchPlace},
     core::Core,
     index::{
         key::{UuidKey, UuidKind},
         run::Page,
     },
     keyspace::{KeySpace, log_key, log_sequence},
-    log::chunk::Chunk,
+    log::{LogEntry, batch_part::BatchPart, chunk::Chunk, read},
     options::{OpenError, StoreOptions},
     recovery,
     rollup::{
@@ -60,6 +61,10 @@ pub struct VerifyReport {
     pub log_chunks: u64,
     /// Keys in the uuid index.
     pub index_keys: u64,
+    /// Batches of asset usage.
+    pub batches: u64,
+    /// Usages in them.
+    pub asset_usages: u64,
     /// Series and days with totals.
     pub total_rows: u64,
     /// Every difference found, up to [`DIFFERENCES_MAX`]; empty if all is well.
@@ -107,6 +112,7 @@ pub fn verify(
     let mut check = Check { core: &core, report: VerifyReport::default(), progress };
     let recounted = check.log(end.last)?;
     check.index()?;
+    check.batches()?;
     check.totals(recounted)?;
     Ok(check.report)
 }
@@ -146,8 +152,9 @@ impl Check<'_> {
             }
             expected = sequence.0 + 1;
             self.report.log_chunks += 1;
-            match Chunk::decode(sequence, &value) {
-                Ok(chunk) => self.chunk(&chunk, &mut recounted)?,
+            match LogEntry::decode(sequence, &value) {
+                Ok(LogEntry::Records(chunk)) => self.chunk(&chunk, &mut recounted)?,
+                Ok(LogEntry::BatchPart(part)) => self.batch_part(&part, &mut recounted)?,
                 Err(error) => self.report.differ(plain(&error)),
             }
             self.tick(VerifyPhase::Log, sequence.0, last.0);
@@ -196,6 +203,69 @@ impl Check<'_> {
                 .entry(slot)
                 .or_default()
                 .add(Total::of(record.quantity))?;
+        }
+        Ok(())
+    }
+
+    /// Checks a part of a batch against the index of batches, and recounts its totals.
+    fn batch_part(
+        &mut self,
+        part: &BatchPart,
+        recounted: &mut BTreeMap<RowKey, Slots>,
+    ) -> Result<(), StoreError> {
+        let first = part.sequence.0.saturating_sub(u64::from(part.part));
+        let expected = BatchPlace { first: LogSequence(first), parts: part.parts };
+        match batches::place(&self.core.engine, &batches::key(part.organization, &part.batch)) {
+            Ok(Some(place)) if place == expected => {}
+            Ok(found) => self.report.differ(format!(
+                "batch {:?}: part {} of {} stands in log chunk {}, the index says {found:?}",
+                part.batch, part.part, part.parts, part.sequence.0
+            )),
+            Err(StoreError::Damaged(what)) => self.report.differ(what.to_string()),
+            Err(error) => return Err(error),
+        }
+        self.report.batches += u64::from(part.part == 0);
+        self.report.asset_usages += part.usages.len() as u64;
+        for usage in &part.usages {
+            let (row, slot) = RowKey::of_asset_usage(part.organization, &part.client, usage)?;
+            let total = recounted.entry(row).or_default().entry(slot).or_default();
+            total.add(Total::of(usage.quantity))?;
+        }
+        Ok(())
+    }
+
+    /// Compares the number of batches in the index with that in the log; the parts of each were looked up.
+    fn batches(&mut self) -> Result<(), StoreError> {
+        let mut entries = 0_u64;
+        for entry in self.core.engine.prefix(&KeySpace::UsageBatch.only()) {
+            let (key, value) = entry?;
+            entries += 1;
+            match BatchPlace::decode(&key, &value) {
+                Ok(place) => self.parts(place)?,
+                Err(error) => self.report.differ(plain(&error)),
+            }
+        }
+        if entries != self.report.batches {
+            let batches = self.report.batches;
+            self.report.differ(format!("the index holds {entries} batches, the log {batches}"));
+        }
+        Ok(())
+    }
+
+    /// Every part that the index promises must be there; that each is of the right batch, the log told.
+    fn parts(&mut self, place: BatchPlace) -> Result<(), StoreError> {
+        for part in 0..place.parts {
+            let sequence = LogSequence(place.first.0 + u64::from(part));
+            match read::entry(&self.core.engine, sequence) {
+                Ok(LogEntry::BatchPart(found))
+                    if (found.part, found.parts) == (part, place.parts) => {}
+                Ok(_) => self.report.differ(format!(
+                    "log chunk {}: holds something else than a batch's index says",
+                    sequence.0
+                )),
+                Err(StoreError::Damaged(what)) => self.report.differ(what.to_string()),
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -249,10 +319,11 @@ impl Check<'_> {
 
     /// Compares stored totals, with what is in memory, against the recount.
     fn totals(&mut self, mut recounted: BTreeMap<RowKey, Slots>) -> Result<(), StoreError> {
-        let prefix = KeySpace::Rollup.only();
-        let (mut deltas, _) = self.core.rollups.collect(&[prefix.to_vec()], |_| Ok(true))?;
+        let prefixes = [KeySpace::Rollup, KeySpace::AssetRollup].map(|space| space.only().to_vec());
+        let (mut deltas, _) = self.core.rollups.collect(&prefixes, |_| Ok(true))?;
         let total = recounted.len() as u64;
-        for entry in self.core.engine.prefix(&prefix) {
+        let stored = prefixes.iter().flat_map(|prefix| self.core.engine.prefix(prefix));
+        for entry in stored {
             let (key, value) = entry?;
             let key = RowKey::from_bytes(&key);
             self.report.total_rows += 1;
@@ -283,12 +354,10 @@ impl Check<'_> {
             if found == expected {
                 continue;
             }
-            let series =
-                key.series().map_or_else(|error| error.to_string(), |series| format!("{series:?}"));
-            let at = QuarterHour::from_day_and_slot(key.day(), slot).start().unwrap_or_default();
             let said = |total: Option<&Total>| total.copied().unwrap_or_default();
             self.report.differ(format!(
-                "total of {series} at {at}: stored {}, the log says {}",
+                "total of {}: stored {}, the log says {}",
+                key.describe(slot),
                 said(found),
                 said(expected)
             ));

@@ -5,16 +5,16 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use meterd::{
     domain::{
+        asset_usage::{AssetTotalsQuery, StoredBatch},
         catalog::Catalog,
-        id::OrganizationId,
+        id::{BatchId, OrganizationId},
         record_scan::{RecordPage, RecordScan},
         totals::TotalsQuery,
         usage::{LogSequence, StoredRecord, Submission},
-        verdict::Decision,
     },
     store::{
-        Probe, ProbeResult, ProbedSubmission, StoreError, StoreStatistics, StoreStatus,
-        TotalsVisitor, UsageStore,
+        AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult, StoreError,
+        StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
         document::{Collection, Document, DocumentChange},
         memory::MemoryStore,
     },
@@ -72,11 +72,7 @@ impl UsageStore for BlockingStore {
         self.memory.settle(submission)
     }
 
-    fn commit(
-        &self,
-        group: &[ProbedSubmission],
-        now: Timestamp,
-    ) -> Result<Vec<Vec<Decision>>, StoreError> {
+    fn commit(&self, group: &CommitGroup, now: Timestamp) -> Result<CommitDecisions, StoreError> {
         let mut state = self.state.lock();
         state.waiting += 1;
         // Not for ever: a test that fails must not hang on its way out.
@@ -120,6 +116,22 @@ impl UsageStore for BlockingStore {
         self.memory.totals(query, visit)
     }
 
+    fn find_batch(
+        &self,
+        organization: &OrganizationId,
+        id: &BatchId,
+    ) -> Result<Option<StoredBatch>, StoreError> {
+        self.memory.find_batch(organization, id)
+    }
+
+    fn asset_totals(
+        &self,
+        query: &AssetTotalsQuery,
+        visit: &mut AssetTotalsVisitor<'_>,
+    ) -> Result<LogSequence, StoreError> {
+        self.memory.asset_totals(query, visit)
+    }
+
     fn catalogs(&self) -> Result<Vec<(OrganizationId, Catalog)>, StoreError> {
         self.memory.catalogs()
     }
@@ -136,6 +148,25 @@ impl UsageStore for BlockingStore {
 
     fn documents(&self, collection: Collection) -> Result<Vec<Document>, StoreError> {
         self.memory.documents(collection)
+    }
+
+    fn document(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        name: &str,
+    ) -> Result<Option<Document>, StoreError> {
+        self.memory.document(collection, organization, name)
+    }
+
+    fn documents_after(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        name: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.memory.documents_after(collection, organization, name, limit)
     }
 
     fn documents_before(

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use meterd::{
     domain::{
+        asset_usage::{AssetSeries, AssetTotalsQuery, UsageDay},
         calendar::{QuarterHour, QuarterRange},
         caller::Caller,
         id::{ClientId, OrganizationId, ProductId, ProductInstanceId, SkuId},
@@ -63,8 +64,8 @@ pub fn commit(
     submission: Submission,
     now: Timestamp,
 ) -> Result<Vec<Decision>, StoreError> {
-    let group = [probed(store, submission)];
-    store.commit(&group, now).map(|mut decisions| decisions.remove(0))
+    let group = vec![probed(store, submission)].into();
+    store.commit(&group, now).map(|mut decisions| decisions.submissions.remove(0))
 }
 
 /// Every total of an organization, in order.
@@ -110,4 +111,20 @@ pub fn all_records(store: &dyn UsageStore, name: &str, records_max: usize) -> Ve
             None => return found,
         }
     }
+}
+
+/// Totals of asset usage, in order.
+pub fn asset_totals(
+    store: &dyn UsageStore,
+    query: &AssetTotalsQuery,
+) -> Vec<(AssetSeries, UsageDay, Total)> {
+    let mut found = Vec::new();
+    store
+        .asset_totals(query, &mut |series, day, total| {
+            found.push((series.clone(), day, total));
+            Ok(())
+        })
+        .unwrap();
+    found.sort_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
+    found
 }

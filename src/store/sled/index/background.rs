@@ -200,16 +200,16 @@ impl Index {
         &self,
         engine: &Engine,
         frozen: &Arc<Frozen>,
-        run: Run,
+        run: Option<Run>,
     ) -> Result<(), StoreError> {
         let manifest = self.manifest.lock();
         let mut next = manifest.clone();
-        next.runs.push(run.summary);
+        next.runs.extend(run.as_ref().map(|run| run.summary));
         next.checkpoint = frozen.layer.through;
-        let run = Arc::new(run);
+        let run = run.map(Arc::new);
         self.replace(engine, manifest, next, |snapshot| {
             snapshot.frozen.retain(|memtable| !Arc::ptr_eq(memtable, &frozen.memtable));
-            snapshot.runs.push(Arc::clone(&run));
+            snapshot.runs.extend(run.clone());
         })?;
         self.hands.lock().to_flush.pop_front();
         self.changed.notify_all();

@@ -19,6 +19,14 @@ pub(in crate::store::sled) fn run(core: &Core) -> Result<(), StoreError> {
 fn flush(core: &Core, frozen: &Arc<Frozen>) -> Result<(), StoreError> {
     let index = &core.index;
     let entries = frozen.memtable.sorted();
+    // Totals may fill up without a single uuid: batches have none.
+    if entries.is_empty() {
+        checkpoint::write_layer(&core.engine, &core.rollups, &frozen.layer)?;
+        core.engine.flush()?;
+        index.publish_flush(&core.engine, frozen, None)?;
+        core.rollups.forget(&frozen.layer);
+        return Ok(());
+    }
     let mut writer = RunWriter::new(
         &core.engine,
         &index.flush_pacer,
@@ -33,7 +41,7 @@ fn flush(core: &Core, frozen: &Arc<Frozen>) -> Result<(), StoreError> {
     // The totals are flushed together with the run.
     checkpoint::write_layer(&core.engine, &core.rollups, &frozen.layer)?;
     let run = writer.finish(0)?;
-    index.publish_flush(&core.engine, frozen, run)?;
+    index.publish_flush(&core.engine, frozen, Some(run))?;
     core.rollups.forget(&frozen.layer);
     Ok(())
 }

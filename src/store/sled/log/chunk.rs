@@ -12,6 +12,7 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::{CHUNK_BYTES_MAX, Kind, finish, log_nanos, malformed, start, timestamp};
 use crate::{
     domain::{
         id::{ClientId, ProductId, ProductInstanceId, SkuId},
@@ -24,17 +25,10 @@ use crate::{
         sled::{
             codec::{self, Malformed, Reader},
             engine::VALUE_BYTES_MAX,
-            keyspace::log_key,
             organizations::OrganizationNumber,
         },
     },
 };
-
-const VERSION: u8 = 1;
-const KIND_PRODUCT_USAGE: u8 = 1;
-
-/// Bytes of a chunk, frame included.
-const CHUNK_BYTES_MAX: usize = 6_400;
 
 /// Largest encoding of one record (16 + 3 + 10 + 10 bytes), and of one dimension (4 bytes and four
 /// texts of at most 1 + 200 bytes).
@@ -74,27 +68,13 @@ pub(in crate::store::sled) struct Chunk {
 }
 
 impl Chunk {
-    /// Reads a chunk back.
-    pub(in crate::store::sled) fn decode(
-        sequence: LogSequence,
-        value: &[u8],
-    ) -> Result<Self, StoreError> {
-        Self::parse(sequence, value).map_err(|error| {
-            StoreError::Damaged(format!("log chunk {}: {error}", sequence.0).into())
-        })
-    }
-
-    fn parse(sequence: LogSequence, value: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(codec::open_frame(value, VERSION, &log_key(sequence))?);
-        if reader.u8()? != KIND_PRODUCT_USAGE {
-            return Err(Malformed::Content);
-        }
+    pub(super) fn parse(sequence: LogSequence, reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let stored_nanos = reader.i64()?;
         let earliest_usage = timestamp(reader.i64()?);
         let latest_usage = timestamp(reader.i64()?);
         let count = reader.u16()?;
         let dimensions: Vec<Dimension> =
-            (0..count).map(|_| parse_dimension(&mut reader)).collect::<Result<_, _>>()?;
+            (0..count).map(|_| parse_dimension(reader)).collect::<Result<_, _>>()?;
         let count = reader.u16()?;
         let mut records = Vec::with_capacity(usize::from(count));
         for _ in 0..count {
@@ -113,7 +93,6 @@ impl Chunk {
                 usage_time: timestamp(usage_nanos),
             });
         }
-        reader.end()?;
         Ok(Self {
             sequence,
             stored_time: timestamp(stored_nanos),
@@ -129,11 +108,9 @@ impl Chunk {
         &self,
         record: &ChunkRecord,
     ) -> Result<&Dimension, StoreError> {
-        self.dimensions.get(usize::from(record.dimension)).ok_or_else(|| {
-            StoreError::Damaged(
-                format!("log chunk {}: {}", self.sequence.0, Malformed::Content).into(),
-            )
-        })
+        self.dimensions
+            .get(usize::from(record.dimension))
+            .ok_or_else(|| malformed(self.sequence, Malformed::Content))
     }
 }
 
@@ -148,17 +125,6 @@ fn parse_dimension(reader: &mut Reader<'_>) -> Result<Dimension, Malformed> {
     let sku = SkuId::new(reader.text()?).map_err(|_| Malformed::Content)?;
     let target = UsageTarget { product, instance };
     Ok(Dimension { organization, series: Series { target, sku, client } })
-}
-
-/// Every 64-bit number of nanoseconds is a timestamp of the supported range (years 1677 to 2262).
-fn timestamp(nanos: i64) -> Timestamp {
-    Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or_default()
-}
-
-/// Nanoseconds since 1970 as the log keeps them.
-pub(in crate::store::sled) fn log_nanos(instant: Timestamp) -> Result<i64, StoreError> {
-    i64::try_from(instant.as_nanosecond())
-        .map_err(|_| StoreError::Unrepresentable("a time before 1678 or after 2261"))
 }
 
 /// Builds one chunk after another.
@@ -234,8 +200,7 @@ impl ChunkWriter {
         if self.records == 0 {
             return;
         }
-        let mut frame = codec::start_frame(CHUNK_BYTES_MAX);
-        frame.push(KIND_PRODUCT_USAGE);
+        let mut frame = start(Kind::ProductUsage);
         for nanos in [self.stored_nanos, self.earliest_nanos, self.latest_nanos] {
             frame.extend_from_slice(&nanos.to_le_bytes());
         }
@@ -244,8 +209,7 @@ impl ChunkWriter {
         frame.append(&mut self.dimension_bytes);
         frame.extend_from_slice(&self.records.to_le_bytes());
         frame.append(&mut self.record_bytes);
-        codec::finish_frame(&mut frame, VERSION, &log_key(self.sequence));
-        debug_assert!(frame.len() <= CHUNK_BYTES_MAX, "a chunk of {} bytes", frame.len());
+        finish(&mut frame, self.sequence);
         self.finished.push((self.sequence, frame));
         self.sequence = LogSequence(self.sequence.0 + 1);
         self.dimensions.clear();
@@ -254,10 +218,10 @@ impl ChunkWriter {
         self.latest_nanos = i64::MIN;
     }
 
-    /// The finished chunks, in order.
-    pub(in crate::store::sled) fn finish(mut self) -> Vec<(LogSequence, Vec<u8>)> {
+    /// The finished chunks, in order, and the sequence after the last.
+    pub(in crate::store::sled) fn finish(mut self) -> (Vec<(LogSequence, Vec<u8>)>, LogSequence) {
         self.finish_chunk();
-        self.finished
+        (self.finished, self.sequence)
     }
 }
 
@@ -272,7 +236,7 @@ fn put_dimension(out: &mut Vec<u8>, dimension: &Dimension) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::LogEntry, *};
 
     fn dimension(number: usize) -> Dimension {
         let target = UsageTarget {
@@ -301,7 +265,14 @@ mod tests {
                 nanos,
             );
         }
-        writer.finish()
+        writer.finish().0
+    }
+
+    fn decode(sequence: LogSequence, value: &[u8]) -> Result<Chunk, StoreError> {
+        match LogEntry::decode(sequence, value)? {
+            LogEntry::Records(chunk) => Ok(chunk),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -311,7 +282,7 @@ mod tests {
             let mut seen = 0;
             for (at, (sequence, value)) in chunks.iter().enumerate() {
                 assert_eq!(sequence.0, 5 + at as u64);
-                let chunk = Chunk::decode(*sequence, value).unwrap();
+                let chunk = decode(*sequence, value).unwrap();
                 for record in &chunk.records {
                     assert_eq!(record.uuid.as_u128(), seen);
                     assert_eq!(
@@ -341,9 +312,9 @@ mod tests {
         for at in 0..value.len() {
             let mut damaged = value.clone();
             damaged[at] ^= 0x40;
-            let error = Chunk::decode(sequence, &damaged).unwrap_err().to_string();
+            let error = decode(sequence, &damaged).unwrap_err().to_string();
             assert!(error.contains("log chunk 5"), "{error}");
         }
-        assert!(Chunk::decode(LogSequence(6), &value).is_err(), "a chunk under another key");
+        assert!(decode(LogSequence(6), &value).is_err(), "a chunk under another key");
     }
 }

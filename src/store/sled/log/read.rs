@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::chunk::{Chunk, ChunkRecord};
+use super::{
+    LogEntry,
+    chunk::{Chunk, ChunkRecord},
+};
 use crate::{
     domain::{
         record_scan::{RecordPage, RecordPosition, RecordScan},
@@ -11,22 +14,25 @@ use crate::{
     },
     store::{
         StoreError,
-        sled::{core::Core, keyspace::log_key, organizations::OrganizationNumber},
+        sled::{core::Core, engine::Engine, keyspace::log_key, organizations::OrganizationNumber},
     },
 };
 
 /// Chunks that one page of a listing may read; some 100,000 records.
 const CHUNKS_PER_PAGE: usize = 512;
 
-/// Reads one chunk.
-pub(in crate::store::sled) fn chunk(
-    core: &Core,
+/// Reads one value.
+pub(in crate::store::sled) fn entry(
+    engine: &Engine,
     sequence: LogSequence,
-) -> Result<Chunk, StoreError> {
-    let value = core.engine.get(&log_key(sequence))?.ok_or_else(|| {
-        StoreError::Damaged(format!("log chunk {}: is missing", sequence.0).into())
-    })?;
-    Chunk::decode(sequence, &value)
+) -> Result<LogEntry, StoreError> {
+    let value = engine.get(&log_key(sequence))?.ok_or_else(|| missing(sequence))?;
+    LogEntry::decode(sequence, &value)
+}
+
+/// There is nothing at a sequence that the log has passed.
+pub(in crate::store::sled) fn missing(sequence: LogSequence) -> StoreError {
+    StoreError::Damaged(format!("log chunk {}: is missing", sequence.0).into())
 }
 
 /// The record of a uuid, known to stand in a certain chunk.
@@ -36,7 +42,9 @@ pub(in crate::store::sled) fn record_at(
     uuid: Uuid,
     sequence: LogSequence,
 ) -> Result<StoredRecord, StoreError> {
-    let chunk = chunk(core, sequence)?;
+    let LogEntry::Records(chunk) = entry(&core.engine, sequence)? else {
+        return Err(StoreError::NotAtSequence(sequence));
+    };
     for record in chunk.records.iter().filter(|record| record.uuid == uuid) {
         if chunk.dimension(record)?.organization == organization {
             return stored(core, &chunk, record);
@@ -84,18 +92,19 @@ pub(in crate::store::sled) fn scan(
     }
     let mut page = RecordPage::default();
     let chunks = core.engine.range(log_key(from.sequence)..=log_key(through));
-    for (read, entry) in chunks.enumerate() {
-        let (key, value) = entry?;
+    for (read, found) in chunks.enumerate() {
+        let (key, value) = found?;
         let sequence = super::super::keyspace::log_sequence(&key).unwrap_or_default();
         let start = if sequence == from.sequence { from.index } else { 0 };
         if read == CHUNKS_PER_PAGE {
             page.next = Some(RecordPosition { sequence, index: start });
             return Ok(page);
         }
-        let chunk = Chunk::decode(sequence, &value)?;
-        if scan.stored_interval.is_some_and(|wanted| chunk.stored_time >= wanted.end()) {
+        let entry = LogEntry::decode(sequence, &value)?;
+        if scan.stored_interval.is_some_and(|wanted| entry.stored_time() >= wanted.end()) {
             return Ok(page);
         }
+        let LogEntry::Records(chunk) = entry else { continue };
         if !may_hold_wanted(&chunk, scan, organization) {
             continue;
         }
@@ -141,7 +150,7 @@ fn first_stored_at(
     let (mut low, mut high) = (low.0.max(1), through.0 + 1);
     while low < high {
         let middle = low + (high - low) / 2;
-        if chunk(core, LogSequence(middle))?.stored_time < instant {
+        if entry(&core.engine, LogSequence(middle))?.stored_time() < instant {
             low = middle + 1;
         } else {
             high = middle;

@@ -1,13 +1,17 @@
-//! One series' totals of one UTC day: key and value.
+//! One series' totals of one period: key and value.
 //!
 //! Body, version 1: included_through:u64 | slots:u8 { slot:u8 records:varint quantity:varint }, slots
 //! ascending.
 
 use std::collections::BTreeMap;
 
+use jiff::civil;
+
 use crate::{
     domain::{
-        id::{ClientId, ProductId, ProductInstanceId, SkuId},
+        asset_usage::{AssetSeries, AssetUsage, UsageDay},
+        calendar::QuarterHour,
+        id::{AssetId, ClientId, ProductId, ProductInstanceId, SkuId},
         quantity::{Total, TotalOverflow},
         totals::Series,
         usage::{LogSequence, UsageTarget},
@@ -23,12 +27,13 @@ use crate::{
 };
 
 const VERSION: u8 = 1;
-const DAY_BYTES: usize = 4;
+const PERIOD_BYTES: usize = 4;
 
-/// Quarter hours of a day that have usage, by slot.
+/// What has usage in a row's period, by slot: quarter hours of a day (0 to 95), or days of a month (0 to 30).
 pub(in crate::store::sled) type Slots = BTreeMap<u8, Total>;
 
-/// The key of a row: organization, product, instance, SKU, client, day.
+/// The key of a row: organization, product, instance, SKU, client and UTC day; or organization, asset, client and
+/// month. Days are counted from 1970-01-01, months from January of year 0.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::store::sled) struct RowKey(Box<[u8]>);
 
@@ -40,8 +45,21 @@ impl RowKey {
         day: i64,
     ) -> Result<Self, StoreError> {
         let mut key = series_prefix(organization, series);
-        key.extend_from_slice(&day_bytes(day)?);
+        key.extend_from_slice(&period_bytes(day)?);
         Ok(Self(key.into_boxed_slice()))
+    }
+
+    /// The key and slot of a usage of an asset.
+    pub(in crate::store::sled) fn of_asset_usage(
+        organization: OrganizationNumber,
+        client: &ClientId,
+        usage: &AssetUsage,
+    ) -> Result<(Self, u8), StoreError> {
+        let mut key = asset_prefix(organization, &usage.asset);
+        push_part(&mut key, client.as_str());
+        let (month, slot) = month_and_slot(usage.day);
+        key.extend_from_slice(&period_bytes(month)?);
+        Ok((Self(key.into_boxed_slice()), slot))
     }
 
     pub(in crate::store::sled) fn from_bytes(key: &[u8]) -> Self {
@@ -52,24 +70,71 @@ impl RowKey {
         &self.0
     }
 
-    /// Everything before the day.
+    /// Everything before the period.
     pub(in crate::store::sled) fn series_bytes(&self) -> &[u8] {
-        split_day(&self.0).0
+        split_period(&self.0).0
     }
 
-    /// The day, counted from 1970-01-01.
-    pub(in crate::store::sled) fn day(&self) -> i64 {
-        split_day(&self.0).1
+    /// The day or month.
+    pub(in crate::store::sled) fn period(&self) -> i64 {
+        split_period(&self.0).1
     }
 
-    /// The series that the key names.
+    /// The series of product usage that the key names.
     pub(in crate::store::sled) fn series(&self) -> Result<Series, StoreError> {
-        parse_series(self.series_bytes()).ok_or_else(|| {
-            StoreError::Damaged(
-                format!("totals row {:02x?}: {}", self.0, Malformed::Content).into(),
-            )
-        })
+        parse_series(self.series_bytes()).ok_or_else(|| self.unreadable())
     }
+
+    /// The series of asset usage that the key names.
+    pub(in crate::store::sled) fn asset_series(&self) -> Result<AssetSeries, StoreError> {
+        parse_asset_series(self.series_bytes()).ok_or_else(|| self.unreadable())
+    }
+
+    /// What a slot of the row stands for, for people.
+    pub(in crate::store::sled) fn describe(&self, slot: u8) -> String {
+        let is_of_assets = self.0.first() == Some(&(KeySpace::AssetRollup as u8));
+        let described = if is_of_assets {
+            self.asset_series().map(|series| {
+                let day = day_of(self.period(), slot).unwrap_or_default();
+                format!("{series:?} on {}", day.date())
+            })
+        } else {
+            self.series().map(|series| {
+                let quarter = QuarterHour::from_day_and_slot(self.period(), slot);
+                format!("{series:?} at {}", quarter.start().unwrap_or_default())
+            })
+        };
+        described.unwrap_or_else(|error| error.to_string())
+    }
+
+    fn unreadable(&self) -> StoreError {
+        StoreError::Damaged(format!("totals row {:02x?}: {}", self.0, Malformed::Content).into())
+    }
+}
+
+/// The month of a day, counted from January of year 0, and the day's place in it (0 to 30).
+pub(in crate::store::sled) fn month_and_slot(day: UsageDay) -> (i64, u8) {
+    let date = day.date();
+    let month = i64::from(date.year()) * 12 + i64::from(date.month()) - 1;
+    (month, u8::try_from(date.day() - 1).unwrap_or_default())
+}
+
+/// The day of a month and slot; `None` if the month has no such day.
+pub(in crate::store::sled) fn day_of(month: i64, slot: u8) -> Option<UsageDay> {
+    let year = i16::try_from(month.div_euclid(12)).ok()?;
+    let month = i8::try_from(month.rem_euclid(12) + 1).ok()?;
+    let day = i8::try_from(slot.checked_add(1)?).ok()?;
+    civil::Date::new(year, month, day).ok().map(UsageDay::of)
+}
+
+/// All rows of an asset begin with this.
+pub(in crate::store::sled) fn asset_prefix(
+    organization: OrganizationNumber,
+    asset: &AssetId,
+) -> Vec<u8> {
+    let mut key = KeySpace::AssetRollup.of_organization(organization);
+    push_part(&mut key, asset.as_str());
+    key
 }
 
 /// All rows of a series begin with this.
@@ -92,16 +157,26 @@ pub(in crate::store::sled) fn product_prefix(
     key
 }
 
-/// A day as it stands at the end of a key: big-endian, shifted so that days before 1970 sort first.
-pub(in crate::store::sled) fn day_bytes(day: i64) -> Result<[u8; DAY_BYTES], StoreError> {
-    let day = i32::try_from(day)
+/// A period as it stands at the end of a key: big-endian, shifted so that those before 0 sort first.
+pub(super) fn period_bytes(period: i64) -> Result<[u8; PERIOD_BYTES], StoreError> {
+    let period = i32::try_from(period)
         .map_err(|_| StoreError::Unrepresentable("a day outside the calendar"))?;
-    Ok((day.cast_unsigned() ^ (1 << 31)).to_be_bytes())
+    Ok((period.cast_unsigned() ^ (1 << 31)).to_be_bytes())
 }
 
-fn split_day(key: &[u8]) -> (&[u8], i64) {
-    let (series, day) = key.split_last_chunk::<DAY_BYTES>().unwrap_or((key, &[0; DAY_BYTES]));
-    (series, i64::from((u32::from_be_bytes(*day) ^ (1 << 31)).cast_signed()))
+fn split_period(key: &[u8]) -> (&[u8], i64) {
+    let (series, period) =
+        key.split_last_chunk::<PERIOD_BYTES>().unwrap_or((key, &[0; PERIOD_BYTES]));
+    (series, i64::from((u32::from_be_bytes(*period) ^ (1 << 31)).cast_signed()))
+}
+
+fn parse_asset_series(prefix: &[u8]) -> Option<AssetSeries> {
+    // One byte of key space and four of the organization come first.
+    let mut parts = prefix.get(5..)?.strip_suffix(&[0])?.split(|byte| *byte == 0);
+    let mut next = || std::str::from_utf8(parts.next()?).ok();
+    let asset = AssetId::new(next()?).ok()?;
+    let client = ClientId::new(next()?).ok()?;
+    next().is_none().then_some(AssetSeries { asset, client })
 }
 
 fn parse_series(prefix: &[u8]) -> Option<Series> {
@@ -130,10 +205,7 @@ pub(in crate::store::sled) struct Row {
 impl Row {
     pub(in crate::store::sled) fn decode(key: &[u8], value: &[u8]) -> Result<Self, StoreError> {
         codec::open_frame(value, VERSION, key).and_then(Self::parse).map_err(|error| {
-            let what = RowKey::from_bytes(key).series().map_or_else(
-                |_| "unreadable key".to_owned(),
-                |series| format!("{series:?} day {}", split_day(key).1),
-            );
+            let what = RowKey::from_bytes(key).describe(0);
             StoreError::Damaged(format!("totals row of {what}: {error}").into())
         })
     }
@@ -193,7 +265,7 @@ mod tests {
         for series in [series("a", None), series("a", Some("i")), series("ab", None)] {
             for day in [-1, 0, 1, 20_777] {
                 let key = RowKey::new(organization, &series, day).unwrap();
-                assert_eq!((key.series().unwrap(), key.day()), (series.clone(), day));
+                assert_eq!((key.series().unwrap(), key.period()), (series.clone(), day));
                 keys.push(key);
             }
         }
