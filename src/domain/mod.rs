@@ -17,4 +17,5 @@ pub mod record_scan;
 pub mod report;
 pub mod totals;
 pub mod usage;
+pub mod usage_date;
 pub mod verdict;
