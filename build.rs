@@ -10,11 +10,12 @@ use std::{
 
 /// Every file with a service, and the error model, which the REST side needs to write error bodies.
 /// What they import comes along.
-const PROTOS: [&str; 11] = [
+const PROTOS: [&str; 12] = [
     "google/rpc/error_details.proto",
     "google/rpc/status.proto",
     "meterd/v1/access.proto",
     "meterd/v1/catalog.proto",
+    "meterd/v1/usage_batch.proto",
     "meterd/v1/usage_ingest.proto",
     "meterd/v1/usage_report.proto",
     "yandex/cloud/endpoint/api_endpoint_service.proto",

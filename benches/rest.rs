@@ -39,12 +39,14 @@ use meterd::{
     },
     service::{
         access::Access,
+        assets::Assets,
         audit::AuditTrail,
         catalogs::Catalogs,
         clock::SystemClock,
         committer::{Committer, CommitterLimits},
         product_usage::{AcceptanceWindow, ProductUsage},
         reports::Reports,
+        usage_batches::UsageBatches,
     },
     store::{
         UsageStore,
@@ -70,6 +72,7 @@ async fn router(store: Arc<dyn UsageStore>) -> Router {
     let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit)).unwrap());
     let access =
         Arc::new(Access::load(Arc::clone(&store), clock.clone(), Arc::clone(&audit)).unwrap());
+    let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit)));
     let sku = SkuId::new("gb-hour").unwrap();
     let product = Product {
         id: ProductId::new("storage").unwrap(),
@@ -95,8 +98,14 @@ async fn router(store: Arc<dyn UsageStore>) -> Router {
             clock.clone(),
             AcceptanceWindow::default(),
         )),
+        batches: Arc::new(UsageBatches::new(
+            Arc::clone(&committer),
+            Arc::clone(&assets),
+            clock.clone(),
+        )),
         reports: Arc::new(Reports::new(store, committer)),
         catalogs,
+        assets,
         access,
         audit,
         tokens: Arc::new(AccessTokens::new(SigningKeys::ephemeral().unwrap())),

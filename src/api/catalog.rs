@@ -8,20 +8,23 @@ use super::{
     actor::{actor, principal},
     convert::catalog as convert,
     pb::meterd::v1::{
-        ApplyCatalogRequest, ApplyCatalogResponse, DeleteProductInstanceRequest,
+        ApplyAssetsRequest, ApplyAssetsResponse, ApplyCatalogRequest, ApplyCatalogResponse,
+        DeleteAssetRequest, DeleteAssetResponse, DeleteProductInstanceRequest,
         DeleteProductInstanceResponse, DeleteProductRequest, DeleteProductResponse,
-        GetProductInstanceRequest, GetProductInstanceResponse, GetProductRequest,
-        GetProductResponse, ListProductInstancesRequest, ListProductInstancesResponse,
-        ListProductsRequest, ListProductsResponse, catalog_service_server::CatalogService,
+        GetAssetRequest, GetAssetResponse, GetProductInstanceRequest, GetProductInstanceResponse,
+        GetProductRequest, GetProductResponse, ListAssetsRequest, ListAssetsResponse,
+        ListProductInstancesRequest, ListProductInstancesResponse, ListProductsRequest,
+        ListProductsResponse, catalog_service_server::CatalogService,
     },
     status,
 };
-use crate::service::catalogs::Catalogs;
+use crate::service::{assets::Assets, catalogs::Catalogs};
 
 /// Serves `meterd.v1.CatalogService`.
 #[derive(Debug, Clone)]
 pub(super) struct CatalogHandler {
     pub(super) catalogs: Arc<Catalogs>,
+    pub(super) assets: Arc<Assets>,
 }
 
 #[tonic::async_trait]
@@ -105,5 +108,52 @@ impl CatalogService for CatalogHandler {
         let id = request.into_inner().product_instance_id;
         self.catalogs.delete_instance(&actor, &id).await.map_err(status::from_service)?;
         Ok(Response::new(DeleteProductInstanceResponse {}))
+    }
+
+    async fn apply_assets(
+        &self,
+        request: Request<ApplyAssetsRequest>,
+    ) -> Result<Response<ApplyAssetsResponse>, Status> {
+        let actor = actor(&request)?;
+        let request = request.into_inner();
+        let validate_only = request.validate_only;
+        let assets = convert::assets_from_proto(request.assets).map_err(status::from_service)?;
+        let changes =
+            self.assets.apply(&actor, assets, validate_only).await.map_err(status::from_service)?;
+        Ok(Response::new(convert::asset_changes_to_proto(changes)))
+    }
+
+    async fn list_assets(
+        &self,
+        request: Request<ListAssetsRequest>,
+    ) -> Result<Response<ListAssetsResponse>, Status> {
+        let organization = principal(&request)?.caller.organization;
+        let ListAssetsRequest { page_size, page_token } = request.into_inner();
+        let page = convert::page_from_proto(page_size, page_token);
+        let page = self.assets.list(&organization, &page).await.map_err(status::from_service)?;
+        Ok(Response::new(ListAssetsResponse {
+            assets: page.items.into_iter().map(convert::asset_to_proto).collect(),
+            next_page_token: page.next_page_token,
+        }))
+    }
+
+    async fn get_asset(
+        &self,
+        request: Request<GetAssetRequest>,
+    ) -> Result<Response<GetAssetResponse>, Status> {
+        let organization = principal(&request)?.caller.organization;
+        let id = request.into_inner().asset_id;
+        let asset = self.assets.asset(&organization, &id).await.map_err(status::from_service)?;
+        Ok(Response::new(GetAssetResponse { asset: Some(convert::asset_to_proto(asset)) }))
+    }
+
+    async fn delete_asset(
+        &self,
+        request: Request<DeleteAssetRequest>,
+    ) -> Result<Response<DeleteAssetResponse>, Status> {
+        let actor = actor(&request)?;
+        let id = request.into_inner().asset_id;
+        self.assets.delete(&actor, &id).await.map_err(status::from_service)?;
+        Ok(Response::new(DeleteAssetResponse {}))
     }
 }

@@ -20,6 +20,7 @@ mod product_usage;
 pub mod rest;
 mod router;
 mod status;
+mod usage_batch;
 mod usage_report;
 mod usage_stream;
 mod yandex_sign_in;

@@ -23,6 +23,7 @@ use super::{
         meterd::v1::{
             access_service_server::AccessServiceServer,
             catalog_service_server::CatalogServiceServer,
+            usage_batch_service_server::UsageBatchServiceServer,
             usage_ingest_service_server::UsageIngestServiceServer,
             usage_report_service_server::UsageReportServiceServer,
         },
@@ -40,6 +41,7 @@ use super::{
     },
     product_usage::ProductUsageHandler,
     rest::{Rest, RestError, dialect::DIALECTS, openapi},
+    usage_batch::UsageBatchHandler,
     usage_report::UsageReportHandler,
     usage_stream::UsageStreamHandler,
     yandex_sign_in::{EndpointHandler, IamTokenHandler},
@@ -47,8 +49,8 @@ use super::{
 use crate::{
     auth::{Authentication, access_token::AccessTokens},
     service::{
-        access::Access, audit::AuditTrail, catalogs::Catalogs, clock::Clock,
-        product_usage::ProductUsage, reports::Reports,
+        access::Access, assets::Assets, audit::AuditTrail, catalogs::Catalogs, clock::Clock,
+        product_usage::ProductUsage, reports::Reports, usage_batches::UsageBatches,
     },
 };
 
@@ -58,8 +60,12 @@ pub struct ApiServices {
     pub usage: Arc<ProductUsage>,
     /// Reading.
     pub reports: Arc<Reports>,
+    /// Reporting asset usage in batches.
+    pub batches: Arc<UsageBatches>,
     /// The catalog.
     pub catalogs: Arc<Catalogs>,
+    /// Its assets.
+    pub assets: Arc<Assets>,
     /// Who may call.
     pub access: Arc<Access>,
     /// Who changed what.
@@ -74,7 +80,7 @@ pub struct ApiServices {
 
 /// The services whose health is reported, by their full names.
 #[must_use]
-pub fn grpc_service_names() -> [&'static str; 9] {
+pub fn grpc_service_names() -> [&'static str; 10] {
     use tonic::server::NamedService as _;
 
     [
@@ -82,6 +88,7 @@ pub fn grpc_service_names() -> [&'static str; 9] {
         ProductUsageServiceServer::<ProductUsageHandler>::NAME,
         OlderImageProductUsageServiceServer::<ProductUsageHandler>::NAME,
         UsageIngestServiceServer::<UsageStreamHandler>::NAME,
+        UsageBatchServiceServer::<UsageBatchHandler>::NAME,
         UsageReportServiceServer::<UsageReportHandler>::NAME,
         CatalogServiceServer::<CatalogHandler>::NAME,
         AccessServiceServer::<AccessHandler>::NAME,
@@ -127,7 +134,18 @@ pub fn api_router(
     limits: &CallLimits,
     cors: &CrossOrigin,
 ) -> Result<(Router, HealthReporter), RouterError> {
-    let ApiServices { usage, reports, catalogs, access, audit, tokens, clock, metrics } = services;
+    let ApiServices {
+        usage,
+        batches,
+        reports,
+        catalogs,
+        assets,
+        access,
+        audit,
+        tokens,
+        clock,
+        metrics,
+    } = services;
     let clients: Arc<Access> = Arc::clone(&access);
     let authentication =
         authentication.with_clients(clients.clone()).with_tokens(Arc::clone(&tokens));
@@ -145,6 +163,7 @@ pub fn api_router(
         metrics: Arc::clone(&metrics),
         rates: Arc::clone(&rates),
     };
+    let usage_batches = UsageBatchHandler { batches, rates: Arc::clone(&rates) };
     let usage_stream = UsageStreamHandler {
         usage,
         metrics: Arc::clone(&metrics),
@@ -166,11 +185,15 @@ pub fn api_router(
         .add_service(configured!(ProductUsageServiceServer::new(product_usage.clone()), limits))
         .add_service(configured!(OlderImageProductUsageServiceServer::new(product_usage), limits))
         .add_service(configured!(UsageIngestServiceServer::new(usage_stream), limits))
+        .add_service(configured!(UsageBatchServiceServer::new(usage_batches), limits))
         .add_service(configured!(
             UsageReportServiceServer::new(UsageReportHandler { reports }),
             limits
         ))
-        .add_service(configured!(CatalogServiceServer::new(CatalogHandler { catalogs }), limits))
+        .add_service(configured!(
+            CatalogServiceServer::new(CatalogHandler { catalogs, assets }),
+            limits
+        ))
         .add_service(configured!(AccessServiceServer::new(access), limits))
         .add_service(configured!(ApiEndpointServiceServer::new(EndpointHandler), limits))
         .add_service(configured!(IamTokenServiceServer::new(iam_tokens), limits))

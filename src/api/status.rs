@@ -5,9 +5,12 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
+use prost_types::Any;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation as BadField, StatusExt as _};
 
+use super::pb::meterd::v1::InvalidAssets;
 use crate::{
     auth::AuthError,
     service::{FieldViolation, ServiceError},
@@ -20,10 +23,33 @@ const ERROR_DOMAIN: &str = "meterd";
 /// of those; the rest is counted in the message.
 const VIOLATIONS_MAX: usize = 32;
 
+/// Bytes of assets that a gRPC status lists: clients commonly take 8 KiB of trailers.
+const INVALID_ASSETS_BYTES_MAX: usize = 3072;
+
 /// A use case's failure as the caller sees it.
 pub(super) fn from_service(error: ServiceError) -> Status {
     match error {
         ServiceError::InvalidArgument(violations) => invalid_argument("", violations),
+        ServiceError::InvalidBatch { violations, unknown_assets } => {
+            invalid_batch(violations, unknown_assets, INVALID_ASSETS_BYTES_MAX)
+        }
+        ServiceError::BatchRecorded { id, identical, usages } => {
+            let text = if identical {
+                format!("batch {id:?} was recorded before, and said the same")
+            } else {
+                format!("batch {id:?} was recorded before, and said something else")
+            };
+            let mut details = ErrorDetails::new();
+            details.set_error_info(
+                "TRANSACTION_ID_DUPLICATED",
+                ERROR_DOMAIN,
+                [
+                    ("identical".to_owned(), identical.to_string()),
+                    ("total_asset_usages_processed".to_owned(), usages.to_string()),
+                ],
+            );
+            Status::with_error_details(Code::AlreadyExists, text, details)
+        }
         ServiceError::NotFound { resource, name } => with_reason(
             Code::NotFound,
             format!("there is no {resource} {name:?}"),
@@ -73,6 +99,11 @@ pub(super) fn from_service(error: ServiceError) -> Status {
 
 /// Names every field at fault. `context` says where the fields are, if not in the request itself.
 pub(super) fn invalid_argument(context: &str, violations: Vec<FieldViolation>) -> Status {
+    let (message, details) = describe(context, violations);
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+fn describe(context: &str, violations: Vec<FieldViolation>) -> (String, ErrorDetails) {
     let mut message = context.to_owned();
     let more = violations.len().saturating_sub(VIOLATIONS_MAX);
     let named: Vec<FieldViolation> = violations.into_iter().take(VIOLATIONS_MAX).collect();
@@ -90,7 +121,48 @@ pub(super) fn invalid_argument(context: &str, violations: Vec<FieldViolation>) -
     let mut details = ErrorDetails::new();
     details.set_bad_request(fields);
     details.set_error_info("INVALID_ARGUMENT", ERROR_DOMAIN, []);
-    Status::with_error_details(Code::InvalidArgument, message, details)
+    (message, details)
+}
+
+/// What is wrong with a batch: the fields at fault, and the assets that take no usage, of which so many bytes are
+/// listed.
+pub(super) fn invalid_batch(
+    mut violations: Vec<FieldViolation>,
+    unknown_assets: Vec<String>,
+    assets_bytes_max: usize,
+) -> Status {
+    let count = unknown_assets.len();
+    if let Some(first) = unknown_assets.first() {
+        let description =
+            format!("name {count} assets that are unknown or retired, such as {first:?}");
+        violations.insert(0, FieldViolation::new("asset_usages", description));
+    }
+    let (message, mut details) = describe("", violations);
+    let counted = [("invalid_asset_count".to_owned(), count.to_string())];
+    details.set_error_info("INVALID_ARGUMENT", ERROR_DOMAIN, counted);
+    let status = Status::with_error_details(Code::InvalidArgument, message, details);
+    let mut bytes = 0;
+    let listed = unknown_assets.into_iter().take_while(|asset| {
+        bytes += asset.len() + 3;
+        bytes <= assets_bytes_max
+    });
+    let invalid =
+        InvalidAssets { invalid_assets: listed.collect(), total_asset_usages_processed: 0 };
+    with_detail(&status, "meterd.v1.InvalidAssets", &invalid)
+}
+
+/// A status with one more detail, of a type that is not among the standard ones.
+fn with_detail(status: &Status, name: &str, detail: &impl prost::Message) -> Status {
+    let mut whole = match tonic_types::pb::Status::decode(status.details()) {
+        Ok(whole) => whole,
+        // Its own details are well-formed; and if they were not, the error must get through.
+        Err(_) => return status.clone(),
+    };
+    whole.details.push(Any {
+        type_url: format!("type.googleapis.com/{name}"),
+        value: detail.encode_to_vec(),
+    });
+    Status::with_details(status.code(), status.message(), whole.encode_to_vec().into())
 }
 
 /// Prefixes what a stream's message was refused for with the message's sequence.

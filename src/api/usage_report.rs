@@ -2,19 +2,24 @@
 
 use std::sync::Arc;
 
-use tonic::{Request, Response, Status};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
+use tonic::{Request, Response, Status, metadata::MetadataValue};
 
 use super::{
     actor::principal,
     convert::report,
     pb::meterd::v1::{
-        GetUsageRecordRequest, GetUsageRecordResponse, ListUsageRecordsRequest,
-        ListUsageRecordsResponse, QueryProductUsageRequest, QueryProductUsageResponse,
-        usage_report_service_server::UsageReportService,
+        ExportUsageRecordsRequest, ExportUsageRecordsResponse, GetUsageRecordRequest,
+        GetUsageRecordResponse, ListUsageRecordsRequest, ListUsageRecordsResponse,
+        QueryAssetUsageRequest, QueryAssetUsageResponse, QueryProductUsageRequest,
+        QueryProductUsageResponse, usage_report_service_server::UsageReportService,
     },
     status,
 };
 use crate::service::reports::Reports;
+
+/// Response metadata: the last log sequence that an export includes.
+const THROUGH_METADATA: &str = "meterd-through-sequence";
 
 /// Serves `meterd.v1.UsageReportService`.
 #[derive(Debug, Clone)]
@@ -36,6 +41,44 @@ impl UsageReportService for UsageReportHandler {
             .await
             .map_err(status::from_service)?;
         Ok(Response::new(report::page_to_proto(page)))
+    }
+
+    async fn query_asset_usage(
+        &self,
+        request: Request<QueryAssetUsageRequest>,
+    ) -> Result<Response<QueryAssetUsageResponse>, Status> {
+        let principal = principal(&request)?;
+        let query =
+            report::asset_query_from_proto(request.into_inner()).map_err(status::from_service)?;
+        let page = self
+            .reports
+            .asset_usage(&principal.caller, query)
+            .await
+            .map_err(status::from_service)?;
+        Ok(Response::new(report::asset_page_to_proto(page)))
+    }
+
+    type ExportUsageRecordsStream = BoxStream<'static, Result<ExportUsageRecordsResponse, Status>>;
+
+    async fn export_usage_records(
+        &self,
+        request: Request<ExportUsageRecordsRequest>,
+    ) -> Result<Response<Self::ExportUsageRecordsStream>, Status> {
+        let principal = principal(&request)?;
+        let query = report::export_query_from_proto(request.into_inner());
+        let export =
+            self.reports.export(&principal.caller, &query).map_err(status::from_service)?;
+        let through = MetadataValue::from(export.through().0);
+        let pages = stream::try_unfold(export, |mut export| async {
+            let page = export.next().await.map_err(status::from_service)?;
+            Ok::<_, Status>(page.map(|page| (page, export)))
+        });
+        let records = pages.map_ok(|page| {
+            stream::iter(page.into_iter().map(|record| Ok(report::exported_to_proto(&record))))
+        });
+        let mut response = Response::new(records.try_flatten().boxed());
+        response.metadata_mut().insert(THROUGH_METADATA, through);
+        Ok(response)
     }
 
     async fn list_usage_records(

@@ -14,6 +14,10 @@ pub enum Access {
 
 const WRITE_PRODUCT: Access = Access::AnyOf(&[Permission::UsageProductWrite]);
 const VIEW_PRODUCT: Access = Access::AnyOf(&[Permission::UsageProductView]);
+const REPORT_ASSETS: Access = Access::AnyOf(&[Permission::UsageAssetReport]);
+const VIEW_ASSETS: Access = Access::AnyOf(&[Permission::UsageAssetView]);
+const VIEW_BATCHES: Access =
+    Access::AnyOf(&[Permission::UsageAssetReport, Permission::UsageAssetView]);
 const VIEW_CATALOG: Access = Access::AnyOf(&[Permission::CatalogView, Permission::CatalogAdmin]);
 const ADMINISTER_ACCESS: Access = Access::AnyOf(&[Permission::AccessAdmin]);
 const CHANGE_CATALOG: Access = Access::AnyOf(&[Permission::CatalogAdmin]);
@@ -25,6 +29,10 @@ pub const RPC_ACCESS: &[(&str, Access)] = &[
     ("/yandex.cloud.marketplace.metering.v1.ProductUsageService/Write", WRITE_PRODUCT),
     ("/meterd.v1.UsageIngestService/StreamProductUsage", WRITE_PRODUCT),
     ("/meterd.v1.UsageReportService/QueryProductUsage", VIEW_PRODUCT),
+    ("/meterd.v1.UsageBatchService/ReportUsageBatch", REPORT_ASSETS),
+    ("/meterd.v1.UsageBatchService/GetUsageBatch", VIEW_BATCHES),
+    ("/meterd.v1.UsageReportService/QueryAssetUsage", VIEW_ASSETS),
+    ("/meterd.v1.UsageReportService/ExportUsageRecords", VIEW_PRODUCT),
     ("/meterd.v1.UsageReportService/ListUsageRecords", VIEW_PRODUCT),
     ("/meterd.v1.UsageReportService/GetUsageRecord", VIEW_PRODUCT),
     ("/meterd.v1.CatalogService/ApplyCatalog", CHANGE_CATALOG),
@@ -34,6 +42,10 @@ pub const RPC_ACCESS: &[(&str, Access)] = &[
     ("/meterd.v1.CatalogService/ListProductInstances", VIEW_CATALOG),
     ("/meterd.v1.CatalogService/GetProductInstance", VIEW_CATALOG),
     ("/meterd.v1.CatalogService/DeleteProductInstance", CHANGE_CATALOG),
+    ("/meterd.v1.CatalogService/ApplyAssets", CHANGE_CATALOG),
+    ("/meterd.v1.CatalogService/ListAssets", VIEW_CATALOG),
+    ("/meterd.v1.CatalogService/GetAsset", VIEW_CATALOG),
+    ("/meterd.v1.CatalogService/DeleteAsset", CHANGE_CATALOG),
     ("/meterd.v1.AccessService/CreateOrganization", ADMINISTER_ACCESS),
     ("/meterd.v1.AccessService/ListOrganizations", ADMINISTER_ACCESS),
     ("/meterd.v1.AccessService/CreateClient", ADMINISTER_ACCESS),

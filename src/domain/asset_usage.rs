@@ -3,6 +3,7 @@
 use jiff::{Timestamp, civil};
 
 use super::{
+    calendar::QuarterHour,
     caller::Caller,
     id::{AssetId, BatchId, ClientId, OrganizationId},
     quantity::Quantity,
@@ -40,6 +41,12 @@ impl UsageDay {
     #[must_use]
     pub fn date(self) -> civil::Date {
         self.checked_date().unwrap_or(EPOCH)
+    }
+
+    /// Its first quarter hour in UTC, which stands for the day in reports.
+    #[must_use]
+    pub fn first_quarter(self) -> QuarterHour {
+        QuarterHour::from_day_and_slot(self.number(), 0)
     }
 
     fn checked_date(self) -> Option<civil::Date> {

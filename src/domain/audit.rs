@@ -77,6 +77,10 @@ actions! {
     ProductDeleted = "catalog.product.delete",
     /// A product instance was removed from the catalog.
     InstanceDeleted = "catalog.productInstance.delete",
+    /// Assets were created or changed.
+    AssetsApplied = "catalog.assets.apply",
+    /// An asset was removed from the catalog.
+    AssetDeleted = "catalog.asset.delete",
     /// An organization was created.
     OrganizationCreated = "access.organization.create",
     /// A client was created.

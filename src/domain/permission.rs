@@ -9,6 +9,10 @@ pub enum Permission {
     UsageProductWrite,
     /// See product usage.
     UsageProductView,
+    /// Report asset usage.
+    UsageAssetReport,
+    /// See asset usage.
+    UsageAssetView,
     /// See the catalog.
     CatalogView,
     /// Change the catalog.
@@ -24,9 +28,11 @@ pub struct UnknownPermission;
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::UsageProductWrite,
         Self::UsageProductView,
+        Self::UsageAssetReport,
+        Self::UsageAssetView,
         Self::CatalogView,
         Self::CatalogAdmin,
         Self::AccessAdmin,
@@ -38,6 +44,8 @@ impl Permission {
         match self {
             Self::UsageProductWrite => "usage:product:write",
             Self::UsageProductView => "usage:product:view",
+            Self::UsageAssetReport => "usage:asset:report",
+            Self::UsageAssetView => "usage:asset:view",
             Self::CatalogView => "catalog:view",
             Self::CatalogAdmin => "catalog:admin",
             Self::AccessAdmin => "access:admin",

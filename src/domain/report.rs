@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
+    asset_usage::AssetSeries,
     calendar::{Buckets, QuarterHour},
-    id::{ClientId, ProductId, ProductInstanceId, SkuId},
+    id::{AssetId, ClientId, ProductId, ProductInstanceId, SkuId},
     limits::QUERY_ROWS_MAX,
     quantity::{Total, TotalOverflow},
     totals::Series,
@@ -37,6 +38,48 @@ pub struct Group {
     pub client: Option<ClientId>,
 }
 
+impl Grouping {
+    /// The group that usage of a series belongs to.
+    #[must_use]
+    pub fn group_of(self, series: &Series) -> Group {
+        Group {
+            product: self.product.then(|| series.target.product.clone()),
+            instance: self.instance.then(|| series.target.instance.clone()).flatten(),
+            sku: self.sku.then(|| series.sku.clone()),
+            client: self.client.then(|| series.client.clone()),
+        }
+    }
+}
+
+/// Which dimensions a report of asset usage keeps apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct AssetGrouping {
+    /// By asset.
+    pub asset: bool,
+    /// By reporting client.
+    pub client: bool,
+}
+
+/// The values of the dimensions that a row of a report of asset usage stands for; `None` where not grouped by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct AssetGroup {
+    /// The asset.
+    pub asset: Option<AssetId>,
+    /// The reporting client.
+    pub client: Option<ClientId>,
+}
+
+impl AssetGrouping {
+    /// The group that usage of a series belongs to.
+    #[must_use]
+    pub fn group_of(self, series: &AssetSeries) -> AssetGroup {
+        AssetGroup {
+            asset: self.asset.then(|| series.asset.clone()),
+            client: self.client.then(|| series.client.clone()),
+        }
+    }
+}
+
 /// Order of the rows. Ties are broken by bucket and then by group, so every order is total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum RowOrder {
@@ -53,11 +96,11 @@ pub enum RowOrder {
 
 /// One row of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReportRow {
+pub struct ReportRow<G> {
     /// Index of the bucket in [`Buckets`].
     pub bucket: usize,
     /// What the row stands for.
-    pub group: Group,
+    pub group: G,
     /// The sums.
     pub total: Total,
 }
@@ -77,37 +120,25 @@ pub enum ReportError {
 
 /// Adds totals up into rows.
 #[derive(Debug)]
-pub struct ReportBuilder {
+pub struct ReportBuilder<G> {
     buckets: Buckets,
-    grouping: Grouping,
-    rows: BTreeMap<(usize, Group), Total>,
+    rows: BTreeMap<(usize, G), Total>,
     sum: Total,
 }
 
-impl ReportBuilder {
+impl<G: Ord> ReportBuilder<G> {
     /// Starts an empty report.
     #[must_use]
-    pub fn new(buckets: Buckets, grouping: Grouping) -> Self {
-        Self { buckets, grouping, rows: BTreeMap::new(), sum: Total::default() }
+    pub fn new(buckets: Buckets) -> Self {
+        Self { buckets, rows: BTreeMap::new(), sum: Total::default() }
     }
 
-    /// Adds the total of one series and quarter hour; ignored outside the report's range.
+    /// Adds the total of one quarter hour to a group; ignored outside the report's range.
     ///
     /// # Errors
     /// [`ReportError`] if the report grows too large or a sum overflows.
-    pub fn add(
-        &mut self,
-        series: &Series,
-        quarter: QuarterHour,
-        total: Total,
-    ) -> Result<(), ReportError> {
+    pub fn add(&mut self, group: G, quarter: QuarterHour, total: Total) -> Result<(), ReportError> {
         let Some(bucket) = self.buckets.index_of(quarter) else { return Ok(()) };
-        let group = Group {
-            product: self.grouping.product.then(|| series.target.product.clone()),
-            instance: self.grouping.instance.then(|| series.target.instance.clone()).flatten(),
-            sku: self.grouping.sku.then(|| series.sku.clone()),
-            client: self.grouping.client.then(|| series.client.clone()),
-        };
         self.rows.entry((bucket, group)).or_default().add(total)?;
         if self.rows.len() > QUERY_ROWS_MAX {
             return Err(ReportError::TooManyRows);
@@ -118,8 +149,8 @@ impl ReportBuilder {
 
     /// The rows in order, and the sum over all of them.
     #[must_use]
-    pub fn finish(self, order: RowOrder) -> (Vec<ReportRow>, Total) {
-        let mut rows: Vec<ReportRow> = self
+    pub fn finish(self, order: RowOrder) -> (Vec<ReportRow<G>>, Total) {
+        let mut rows: Vec<ReportRow<G>> = self
             .rows
             .into_iter()
             .map(|((bucket, group), total)| ReportRow { bucket, group, total })

@@ -37,12 +37,14 @@ use crate::{
     service::{
         ServiceError,
         access::Access,
+        assets::Assets,
         audit::AuditTrail,
         catalogs::Catalogs,
         clock::Clock,
         committer::{Committer, CommitterLimits},
         product_usage::{AcceptanceWindow, ProductUsage},
         reports::Reports,
+        usage_batches::UsageBatches,
     },
     store::{StoreStatus, UsageStore},
 };
@@ -153,6 +155,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let audit = Arc::new(AuditTrail::new(Arc::clone(&store), Arc::clone(&clock)));
         let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit))?);
+        let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit)));
         let access = Access::load(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&audit))?;
         let access = Arc::new(access);
         let keys = match &config.signing_keys {
@@ -167,8 +170,14 @@ impl Server {
                 Arc::clone(&clock),
                 config.window,
             )),
+            batches: Arc::new(UsageBatches::new(
+                Arc::clone(&committer),
+                Arc::clone(&assets),
+                Arc::clone(&clock),
+            )),
             reports: Arc::new(Reports::new(Arc::clone(&store), Arc::clone(&committer))),
             catalogs: Arc::clone(&catalogs),
+            assets,
             access: Arc::clone(&access),
             audit,
             tokens: Arc::new(AccessTokens::new(keys)),

@@ -49,6 +49,26 @@ pub enum ServiceError {
     /// The request breaks rules; all of them are named.
     #[error("the request has {} invalid fields", .0.len())]
     InvalidArgument(Vec<FieldViolation>),
+    /// A batch that cannot be recorded: everything that is wrong with it.
+    #[error(
+        "the batch has {} invalid fields and {} assets that are not known", violations.len(), unknown_assets.len()
+    )]
+    InvalidBatch {
+        /// Every broken rule.
+        violations: Vec<FieldViolation>,
+        /// Every asset that takes no usage, once, in the order of the request, as it was spelled.
+        unknown_assets: Vec<String>,
+    },
+    /// A batch of this id was recorded before.
+    #[error("a batch {id:?} was recorded before")]
+    BatchRecorded {
+        /// Its id.
+        id: String,
+        /// Whether that one says the same, so that a caller that sends it again has nothing left to do.
+        identical: bool,
+        /// How many usages that one has.
+        usages: usize,
+    },
     /// What the request names does not exist in the caller's organization.
     #[error("there is no {resource} {name:?}")]
     NotFound {
@@ -112,6 +132,8 @@ impl ServiceError {
         match self {
             Self::Unavailable(text) | Self::DataLoss(text) | Self::Internal(text) => Some(text),
             Self::InvalidArgument(_)
+            | Self::InvalidBatch { .. }
+            | Self::BatchRecorded { .. }
             | Self::NotFound { .. }
             | Self::AlreadyExists { .. }
             | Self::PermissionDenied(_)

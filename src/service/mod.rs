@@ -1,6 +1,7 @@
 //! The use cases: what meterd does for its callers, in terms of the domain. Knows nothing of the wire.
 
 pub mod access;
+pub mod assets;
 pub mod audit;
 pub mod catalogs;
 pub mod clock;
@@ -12,6 +13,7 @@ pub mod reports;
 mod store_reads;
 #[cfg(test)]
 mod testing;
+pub mod usage_batches;
 
 pub use error::{FieldViolation, ServiceError};
 pub use page::{Page, PageRequest};

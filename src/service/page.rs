@@ -104,6 +104,14 @@ impl PageTokens {
         }
     }
 
+    /// That a token is one of this query, or none, before work is done for it.
+    ///
+    /// # Errors
+    /// What [`Self::decode`] says.
+    pub(super) fn check(&self, token: &str) -> Result<(), ServiceError> {
+        self.decode::<serde::de::IgnoredAny>(token).map(drop)
+    }
+
     fn sign(&self, signed: &[u8]) -> [u8; SIGNATURE_BYTES] {
         let mut hasher = SipHasher24::new_with_key(&self.key);
         hasher.write_u64(self.query.len() as u64);

@@ -40,5 +40,6 @@ mod store_documents;
 mod store_model;
 mod support;
 mod tls;
+mod usage_batches;
 mod usage_stream;
 mod write_contract;

@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 use crate::{
     api::pb::meterd::v1 as pb,
     domain::{
+        asset::Asset,
         catalog::{
             CatalogChange, ChangeKind, DesiredCatalog, EntryKind, Product, ProductInstance, Sku,
             State,
         },
         id::{IdError, ProductId, ProductInstanceId, SkuId},
     },
-    service::{FieldViolation, Page, PageRequest, ServiceError},
+    service::{
+        FieldViolation, Page, PageRequest, ServiceError,
+        assets::{AssetChanges, NewAsset},
+    },
 };
 
 /// Collects what is wrong with a request while it is read to the end.
@@ -161,4 +165,33 @@ pub(in crate::api) fn instances_to_proto(
 
 pub(in crate::api) fn page_from_proto(page_size: i32, page_token: String) -> PageRequest {
     PageRequest { page_size, page_token }
+}
+
+/// Assets as they should be; unknown states are violations, everything else is judged later.
+pub(in crate::api) fn assets_from_proto(
+    assets: Vec<pb::Asset>,
+) -> Result<Vec<NewAsset>, ServiceError> {
+    let mut reading = Reading::default();
+    let assets = assets.into_iter().enumerate().map(|(place, asset)| NewAsset {
+        id: asset.id,
+        name: asset.name,
+        state: reading.state(&format!("assets[{place}].state"), asset.state),
+    });
+    let assets = assets.collect();
+    if reading.0.is_empty() { Ok(assets) } else { Err(ServiceError::InvalidArgument(reading.0)) }
+}
+
+pub(in crate::api) fn asset_to_proto(asset: Asset) -> pb::Asset {
+    let Asset { id, name, state } = asset;
+    pb::Asset { id: id.to_string(), name, state: state_to_proto(state) }
+}
+
+pub(in crate::api) fn asset_changes_to_proto(changes: AssetChanges) -> pb::ApplyAssetsResponse {
+    // At most a thousand of each.
+    let count = |assets: usize| i32::try_from(assets).unwrap_or(i32::MAX);
+    pb::ApplyAssetsResponse {
+        created_count: count(changes.created),
+        updated_count: count(changes.updated),
+        unchanged_count: count(changes.unchanged),
+    }
 }

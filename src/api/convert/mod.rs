@@ -5,3 +5,4 @@ pub(super) mod catalog;
 pub(super) mod product_usage;
 pub(super) mod report;
 pub(crate) mod time;
+pub(super) mod usage_batch;

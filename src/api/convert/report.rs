@@ -5,12 +5,15 @@ use crate::{
     domain::{
         calendar::Granularity,
         id::{ClientId, ProductId, ProductInstanceId, SkuId},
-        report::{Group, Grouping, RowOrder},
-        usage::StoredRecord,
+        report::{AssetGroup, AssetGrouping, Group, Grouping, RowOrder},
+        usage::{LogSequence, StoredRecord},
     },
     service::{
         FieldViolation, Page, PageRequest, ServiceError,
-        reports::{ProductUsagePage, ProductUsageQuery, RawFilter, RecordsQuery, UsageRow},
+        reports::{
+            AssetUsagePage, AssetUsageQuery, AssetUsageRow, ExportQuery, ExportedRecord,
+            ProductUsagePage, ProductUsageQuery, RawAssetFilter, RawFilter, RecordsQuery, UsageRow,
+        },
     },
 };
 
@@ -113,6 +116,83 @@ fn row_to_proto(row: UsageRow) -> pb::ProductUsageRow {
         client_id: text(client.as_ref().map(ClientId::as_str)),
         quantity: row.total.quantity.to_string(),
         record_count: row.total.records,
+    }
+}
+
+/// A query for totals of asset usage; unknown enum values are violations.
+pub(in crate::api) fn asset_query_from_proto(
+    request: pb::QueryAssetUsageRequest,
+) -> Result<AssetUsageQuery, ServiceError> {
+    let mut violations = Vec::new();
+    let granularity = granularity(request.granularity, &mut violations);
+    let mut grouping = AssetGrouping::default();
+    for (place, number) in request.group_by.iter().enumerate() {
+        match pb::AssetUsageDimension::try_from(*number) {
+            Ok(pb::AssetUsageDimension::Asset) => grouping.asset = true,
+            Ok(pb::AssetUsageDimension::Client) => grouping.client = true,
+            Ok(pb::AssetUsageDimension::Unspecified) | Err(_) => {
+                violations.push(unknown_value(&format!("group_by[{place}]"), *number));
+            }
+        }
+    }
+    let order = order(request.order_by, &mut violations);
+    if !violations.is_empty() {
+        return Err(ServiceError::InvalidArgument(violations));
+    }
+    let pb::AssetUsageFilter { asset_ids, client_ids } = request.filter.unwrap_or_default();
+    Ok(AssetUsageQuery {
+        interval: request.interval,
+        granularity,
+        filter: RawAssetFilter { asset_ids, client_ids },
+        grouping,
+        order,
+        page: PageRequest { page_size: request.page_size, page_token: request.page_token },
+    })
+}
+
+pub(in crate::api) fn asset_page_to_proto(page: AssetUsagePage) -> pb::QueryAssetUsageResponse {
+    let row = |row: AssetUsageRow| {
+        let AssetGroup { asset, client } = row.group;
+        pb::AssetUsageRow {
+            start_date: row.start.to_string(),
+            end_date: row.end.to_string(),
+            asset_id: asset.map(|id| id.to_string()).unwrap_or_default(),
+            client_id: client.map(|id| id.to_string()).unwrap_or_default(),
+            quantity: row.total.quantity.to_string(),
+            usage_count: row.total.records,
+        }
+    };
+    pb::QueryAssetUsageResponse {
+        rows: page.rows.into_iter().map(row).collect(),
+        next_page_token: page.next_page_token,
+        total_quantity: page.sum.quantity.to_string(),
+        total_usage_count: page.sum.records,
+        as_of_sequence: page.as_of.0,
+    }
+}
+
+pub(in crate::api) fn export_query_from_proto(
+    request: pb::ExportUsageRecordsRequest,
+) -> ExportQuery {
+    ExportQuery {
+        usage_interval: request.usage_interval,
+        stored_interval: request.stored_interval,
+        filter: RawFilter {
+            product_ids: request.product_ids,
+            product_instance_ids: request.product_instance_ids,
+            sku_ids: request.sku_ids,
+            client_ids: request.client_ids,
+        },
+        after: LogSequence(request.after_sequence),
+    }
+}
+
+pub(in crate::api) fn exported_to_proto(
+    exported: &ExportedRecord,
+) -> pb::ExportUsageRecordsResponse {
+    pb::ExportUsageRecordsResponse {
+        record: Some(record_to_proto(&exported.record)),
+        completes_sequence: exported.completes_sequence,
     }
 }
 

@@ -66,9 +66,18 @@ impl Calls {
     }
 }
 
+/// In the extensions of a call: its answer will be a body of JSON, and its error, too.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::api) struct OverRest;
+
 /// A call with what the HTTP request says of it: metadata from its headers, and what the layers have
 /// found out.
-pub(super) fn request(message: Bytes, mut headers: HeaderMap, known: Extensions) -> Request<Bytes> {
+pub(super) fn request(
+    message: Bytes,
+    mut headers: HeaderMap,
+    mut known: Extensions,
+) -> Request<Bytes> {
+    known.insert(OverRest);
     for name in OF_THE_REQUEST {
         headers.remove(name);
     }

@@ -67,8 +67,17 @@ impl Dialect {
 
 const YANDEX: Dialect = Dialect { unknown_members: UnknownMembers::Ignore, ..Dialect::OURS };
 
+/// As Getty Images' API has it: 201, and what is wrong with assets at the top level.
+const GETTY: Dialect = Dialect {
+    int64: Int64::Number,
+    hoisted_details: &["meterd.v1.InvalidAssets"],
+    success: &[("ReportUsageBatch", StatusCode::CREATED)],
+    ..Dialect::OURS
+};
+
 /// Service (full name) → its dialect.
 pub const DIALECTS: &[(&str, Dialect)] = &[
+    ("meterd.v1.UsageBatchService", GETTY),
     ("yandex.cloud.endpoint.ApiEndpointService", YANDEX),
     ("yandex.cloud.iam.v1.IamTokenService", YANDEX),
     ("yandex.cloud.marketplace.v1.metering.ImageProductUsageService", YANDEX),

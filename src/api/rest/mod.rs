@@ -42,7 +42,7 @@ use super::{
 };
 use crate::service::FieldViolation;
 
-pub(super) use self::failure::Failure;
+pub(super) use self::{call::OverRest, failure::Failure};
 
 /// Why the REST side cannot be put together: a mistake in the protos or in the table of dialects.
 #[derive(Debug, thiserror::Error)]

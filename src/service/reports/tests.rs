@@ -1,16 +1,20 @@
 use std::{collections::BTreeSet, sync::atomic::Ordering};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, tz::TimeZone};
 
 use super::*;
 use crate::{
     domain::{
-        id::OrganizationId,
-        quantity::Quantity,
-        usage::{Submission, UsageRecord, UsageTarget},
+        calendar::Granularity,
+        id::{ClientId, OrganizationId, ProductId, ProductInstanceId, SkuId},
+        interval::HalfOpenInterval,
+        quantity::{Quantity, Total},
+        report::{Group, Grouping, RowOrder},
+        usage::{StoredRecord, Submission, UsageRecord, UsageTarget},
         verdict::Decision,
     },
     service::{
+        PageRequest, ServiceError,
         clock::ManualClock,
         committer::{Admission, CommitterLimits},
         testing::{TestStore, caller, now, submission, uuid},

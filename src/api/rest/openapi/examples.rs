@@ -23,18 +23,26 @@ examples!(
     "meterd.v1.AccessService.ListOrganizations",
     "meterd.v1.AccessService.RemovePublicKey",
     "meterd.v1.AccessService.RotateApiKey",
-    "meterd.v1.AccessService.RotateSigningKey",
     "meterd.v1.AccessService.RotateClientSecret",
+    "meterd.v1.AccessService.RotateSigningKey",
     "meterd.v1.AccessService.UpdateClient",
+    "meterd.v1.CatalogService.ApplyAssets",
     "meterd.v1.CatalogService.ApplyCatalog",
+    "meterd.v1.CatalogService.DeleteAsset",
     "meterd.v1.CatalogService.DeleteProduct",
     "meterd.v1.CatalogService.DeleteProductInstance",
+    "meterd.v1.CatalogService.GetAsset",
     "meterd.v1.CatalogService.GetProduct",
     "meterd.v1.CatalogService.GetProductInstance",
+    "meterd.v1.CatalogService.ListAssets",
     "meterd.v1.CatalogService.ListProductInstances",
     "meterd.v1.CatalogService.ListProducts",
+    "meterd.v1.UsageBatchService.GetUsageBatch",
+    "meterd.v1.UsageBatchService.ReportUsageBatch",
+    "meterd.v1.UsageReportService.ExportUsageRecords",
     "meterd.v1.UsageReportService.GetUsageRecord",
     "meterd.v1.UsageReportService.ListUsageRecords",
+    "meterd.v1.UsageReportService.QueryAssetUsage",
     "meterd.v1.UsageReportService.QueryProductUsage",
     "yandex.cloud.endpoint.ApiEndpointService.Get",
     "yandex.cloud.endpoint.ApiEndpointService.List",
@@ -75,12 +83,13 @@ impl Example {
 
 #[cfg(test)]
 mod tests {
-    use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+    use prost_reflect::{DescriptorPool, DynamicMessage};
 
     use super::*;
     use crate::api::{
         pb,
         rest::{
+            answer::serialize_options,
             dialect::{DIALECTS, UnknownMembers},
             json, query,
             rule::{self, BodyRule},
@@ -107,8 +116,12 @@ mod tests {
             }
             // What is answered, member by member: all of them, in the spelling of the answer.
             let answer = example.answer().unwrap_or_else(|| panic!("{name} answers"));
-            let message: DynamicMessage = read(answer, binding.method.output());
-            let options = SerializeOptions::new().skip_default_fields(false);
+            let answered = match &binding.response_body {
+                None => binding.method.output(),
+                Some(field) => field.kind().as_message().unwrap().clone(),
+            };
+            let message: DynamicMessage = read(answer, answered);
+            let options = serialize_options(&binding.dialect);
             let written =
                 message.serialize_with_options(serde_json::value::Serializer, &options).unwrap();
             assert_eq!(&written, answer, "{name}");

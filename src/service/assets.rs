@@ -1,0 +1,285 @@
+//! Assets: there may be millions, so they stay in the store and are looked up there.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    FieldViolation, Page, PageRequest, ServiceError, audit::AuditTrail, page::PageTokens,
+    store_reads::StoreReads,
+};
+use crate::{
+    domain::{
+        asset::Asset,
+        audit::{Actor, AuditAction},
+        catalog::State,
+        id::{AssetId, OrganizationId},
+        limits::{ASSETS_PER_APPLY_MAX, NAME_CHARS_MAX},
+    },
+    store::{
+        StoreError, UsageStore,
+        document::{Collection, Document, DocumentChange},
+    },
+};
+
+/// Threads that may look assets up at once.
+const READ_THREADS_MAX: usize = 4;
+
+/// An asset as the caller wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAsset {
+    /// Should be an id.
+    pub id: String,
+    /// Should be short.
+    pub name: String,
+    /// Whether new usage is accepted.
+    pub state: State,
+}
+
+/// What a change of assets came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AssetChanges {
+    /// Assets that are new.
+    pub created: usize,
+    /// Assets that were there and differ now.
+    pub updated: usize,
+    /// Assets that were as they should be.
+    pub unchanged: usize,
+}
+
+/// An asset on the disk; its id is the document's name.
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+struct Entry {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(default, skip_serializing_if = "is_false")]
+    retired: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// Every organization's assets.
+pub struct Assets {
+    store: Arc<dyn UsageStore>,
+    audit: Arc<AuditTrail>,
+    reads: StoreReads,
+    // Held from reading what is there to writing what shall be.
+    changing: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl std::fmt::Debug for Assets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Assets").finish_non_exhaustive()
+    }
+}
+
+impl Assets {
+    /// The assets of a store.
+    #[must_use]
+    pub fn new(store: Arc<dyn UsageStore>, audit: Arc<AuditTrail>) -> Self {
+        let reads = StoreReads::new(Arc::clone(&store), READ_THREADS_MAX);
+        Self { store, audit, reads, changing: Arc::new(tokio::sync::Mutex::new(())) }
+    }
+
+    /// Creates or replaces assets of the actor's organization, durably and all at once.
+    ///
+    /// # Errors
+    /// [`ServiceError::InvalidArgument`] with every broken rule.
+    pub async fn apply(
+        &self,
+        actor: &Actor,
+        assets: Vec<NewAsset>,
+        validate_only: bool,
+    ) -> Result<AssetChanges, ServiceError> {
+        let assets = check(assets)?;
+        let organization = actor.caller.organization.clone();
+        let changing = Arc::clone(&self.changing).lock_owned().await;
+        let (store, audit, actor) =
+            (Arc::clone(&self.store), Arc::clone(&self.audit), actor.clone());
+        // Runs to its end and keeps others out until then, even if the caller is dropped.
+        let writing = tokio::task::spawn_blocking(move || {
+            let mut changes = AssetChanges::default();
+            let mut documents = Vec::new();
+            for asset in assets {
+                let before =
+                    store.document(Collection::Assets, &organization, asset.id.as_str())?;
+                let before = before.as_ref().map(read).transpose()?;
+                match before {
+                    Some(before) if before == asset => {
+                        changes.unchanged += 1;
+                        continue;
+                    }
+                    Some(_) => changes.updated += 1,
+                    None => changes.created += 1,
+                }
+                documents.push(document(&organization, &asset)?);
+            }
+            if validate_only || documents.is_empty() {
+                return Ok(changes);
+            }
+            let detail = format!("{} created, {} updated", changes.created, changes.updated);
+            let action = AuditAction::AssetsApplied;
+            documents.push(audit.tell(&organization, &actor, action, "", &detail)?);
+            store.write_documents(&documents)?;
+            drop(changing);
+            Ok(changes)
+        });
+        writing.await.map_err(|error| ServiceError::Internal(error.to_string().into()))?
+    }
+
+    /// Assets by id, a page at a time.
+    ///
+    /// # Errors
+    /// [`ServiceError::InvalidArgument`] if size or token of the page are wrong.
+    pub async fn list(
+        &self,
+        organization: &OrganizationId,
+        page: &PageRequest,
+    ) -> Result<Page<Asset>, ServiceError> {
+        let tokens = PageTokens::new(self.store.token_key(), &("assets", organization.as_str()))?;
+        let size = page.size()?;
+        let after: Option<String> = tokens.decode(&page.page_token)?;
+        let organization = organization.clone();
+        let mut documents = self
+            .reads
+            .run(move |store| {
+                let after = after.as_deref();
+                store.documents_after(Collection::Assets, &organization, after, size + 1)
+            })
+            .await?;
+        let more = documents.len() > size;
+        documents.truncate(size);
+        let next_page_token = match documents.last() {
+            Some(last) if more => tokens.encode(&last.name)?,
+            _ => String::new(),
+        };
+        let items = documents.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Page { items, next_page_token })
+    }
+
+    /// One asset.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`].
+    pub async fn asset(
+        &self,
+        organization: &OrganizationId,
+        id: &str,
+    ) -> Result<Asset, ServiceError> {
+        let missing = || ServiceError::not_found("asset", id);
+        let wanted = AssetId::new(id).map_err(|_| missing())?;
+        let organization = organization.clone();
+        let found = self
+            .reads
+            .run(move |store| store.document(Collection::Assets, &organization, wanted.as_str()))
+            .await?;
+        Ok(read(&found.ok_or_else(missing)?)?)
+    }
+
+    /// Removes an asset of the actor's organization from the catalog; its usage stays.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`].
+    pub async fn delete(&self, actor: &Actor, id: &str) -> Result<(), ServiceError> {
+        let changing = Arc::clone(&self.changing).lock_owned().await;
+        let organization = actor.caller.organization.clone();
+        let asset = self.asset(&organization, id).await?;
+        let (store, audit, actor) =
+            (Arc::clone(&self.store), Arc::clone(&self.audit), actor.clone());
+        let writing = tokio::task::spawn_blocking(move || {
+            let gone = DocumentChange {
+                collection: Collection::Assets,
+                organization: organization.clone(),
+                name: asset.id.to_string(),
+                body: None,
+            };
+            let action = AuditAction::AssetDeleted;
+            let told = audit.tell(&organization, &actor, action, asset.id.as_str(), "")?;
+            store.write_documents(&[gone, told])?;
+            drop(changing);
+            Ok(())
+        });
+        writing.await.map_err(|error| ServiceError::Internal(error.to_string().into()))?
+    }
+
+    /// Which of the assets take new usage, in the order of `ids`.
+    ///
+    /// # Errors
+    /// [`ServiceError`] if the store cannot be read.
+    pub(super) async fn take_usage(
+        &self,
+        organization: &OrganizationId,
+        ids: Vec<AssetId>,
+    ) -> Result<Vec<bool>, ServiceError> {
+        let organization = organization.clone();
+        self.reads
+            .run(move |store| {
+                ids.iter()
+                    .map(|id| {
+                        let found =
+                            store.document(Collection::Assets, &organization, id.as_str())?;
+                        let asset = found.as_ref().map(read).transpose()?;
+                        Ok(asset.is_some_and(|asset| asset.state == State::Active))
+                    })
+                    .collect()
+            })
+            .await
+    }
+}
+
+/// Checks every rule, and names all that are broken.
+fn check(assets: Vec<NewAsset>) -> Result<Vec<Asset>, ServiceError> {
+    if assets.is_empty() || assets.len() > ASSETS_PER_APPLY_MAX {
+        let description =
+            format!("has {} entries, 1 to {ASSETS_PER_APPLY_MAX} are allowed", assets.len());
+        return Err(ServiceError::invalid("assets", description));
+    }
+    let mut violations = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    let mut checked = Vec::with_capacity(assets.len());
+    for (place, NewAsset { id, name, state }) in assets.into_iter().enumerate() {
+        let mut violate = |member: &str, description: String| {
+            violations.push(FieldViolation::new(format!("assets[{place}].{member}"), description));
+        };
+        let chars = name.chars().count();
+        if chars > NAME_CHARS_MAX {
+            violate(
+                "name",
+                format!("has {chars} characters, at most {NAME_CHARS_MAX} are allowed"),
+            );
+        }
+        match AssetId::new(&id) {
+            Err(error) => violate("id", error.to_string()),
+            Ok(id) if !seen.insert(id.clone()) => violate("id", format!("{id:?} comes twice")),
+            Ok(id) => checked.push(Asset { id, name, state }),
+        }
+    }
+    if violations.is_empty() { Ok(checked) } else { Err(ServiceError::InvalidArgument(violations)) }
+}
+
+fn document(organization: &OrganizationId, asset: &Asset) -> Result<DocumentChange, StoreError> {
+    let entry = Entry { name: asset.name.clone(), retired: asset.state == State::Retired };
+    let body = serde_json::to_vec(&entry)
+        .map_err(|_| StoreError::Unrepresentable("an asset that is no JSON"))?;
+    Ok(DocumentChange {
+        collection: Collection::Assets,
+        organization: organization.clone(),
+        name: asset.id.to_string(),
+        body: Some(body),
+    })
+}
+
+fn read(document: &Document) -> Result<Asset, StoreError> {
+    let damaged = |error: &dyn std::fmt::Display| {
+        StoreError::Damaged(format!("asset {:?}: {error}", document.name).into())
+    };
+    let entry: Entry = serde_json::from_slice(&document.body).map_err(|error| damaged(&error))?;
+    Ok(Asset {
+        id: AssetId::new(&document.name).map_err(|error| damaged(&error))?,
+        name: entry.name,
+        state: if entry.retired { State::Retired } else { State::Active },
+    })
+}

@@ -1,0 +1,89 @@
+//! The records themselves.
+
+use super::{
+    RawFilter, Reports,
+    arguments::{optional_interval, page_size, usage_filter},
+};
+use crate::{
+    domain::{
+        caller::Caller,
+        record_scan::{RecordPosition, RecordScan},
+        usage::{LogSequence, StoredRecord},
+    },
+    service::{Page, PageRequest, ServiceError, page::PageTokens, product_usage::parse_uuid},
+};
+
+/// Asks for records.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecordsQuery {
+    /// Should be an ISO 8601 interval of usage time; empty for all.
+    pub usage_interval: String,
+    /// Should be an ISO 8601 interval of stored time; empty for all.
+    pub stored_interval: String,
+    /// Which records.
+    pub filter: RawFilter,
+    /// Which page.
+    pub page: PageRequest,
+}
+
+impl Reports {
+    /// Lists records in the order of arrival.
+    ///
+    /// # Errors
+    /// [`ServiceError::InvalidArgument`] with every broken rule.
+    pub async fn records(
+        &self,
+        caller: &Caller,
+        query: RecordsQuery,
+    ) -> Result<Page<StoredRecord>, ServiceError> {
+        let mut violations = Vec::new();
+        let usage_interval =
+            optional_interval("usage_interval", &query.usage_interval, &mut violations);
+        let stored_interval =
+            optional_interval("stored_interval", &query.stored_interval, &mut violations);
+        let filter = usage_filter(&query.filter, "", &mut violations);
+        let size = page_size(&query.page, &mut violations);
+        if !violations.is_empty() {
+            return Err(ServiceError::InvalidArgument(violations));
+        }
+        let described = (
+            "records",
+            caller.organization.as_str(),
+            &query.usage_interval,
+            &query.stored_interval,
+            &query.filter,
+        );
+        let tokens = PageTokens::new(self.store.token_key(), &described)?;
+        let from = tokens.decode(&query.page.page_token)?.map_or(
+            RecordPosition::START,
+            |(sequence, index)| RecordPosition { sequence: LogSequence(sequence), index },
+        );
+        let scan = RecordScan {
+            organization: caller.organization.clone(),
+            filter,
+            usage_interval,
+            stored_interval,
+            from,
+            records_max: size,
+        };
+        let page = self.committer.read(move |store| store.scan(&scan)).await?;
+        let next_page_token = match page.next {
+            Some(next) => tokens.encode(&(next.sequence.0, next.index))?,
+            None => String::new(),
+        };
+        Ok(Page { items: page.records, next_page_token })
+    }
+
+    /// The record accepted under a uuid.
+    ///
+    /// # Errors
+    /// [`ServiceError::InvalidArgument`] if the text is no UUID, [`ServiceError::NotFound`].
+    pub async fn record(&self, caller: &Caller, uuid: &str) -> Result<StoredRecord, ServiceError> {
+        let parsed = parse_uuid(uuid).ok_or_else(|| {
+            ServiceError::invalid("uuid", "must be a UUID in its hyphenated form")
+        })?;
+        let organization = caller.organization.clone();
+        let found = self.committer.read(move |store| store.find(&organization, parsed)).await?;
+        found.ok_or_else(|| ServiceError::not_found("usage record", uuid))
+    }
+}
