@@ -4,16 +4,19 @@
 //! that need a server talk gRPC to it like any other client.
 
 mod access;
+mod assets;
 mod catalog;
 mod catalog_file;
 mod connection;
 mod demo;
 mod error;
 mod filters;
+mod lines;
 mod openapi;
 mod output;
 mod query;
 mod records;
+mod report_batch;
 mod serve;
 mod terminal;
 mod verify;
@@ -43,7 +46,10 @@ enum Command {
     Demo(demo::DemoCommand),
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
+    #[command(subcommand)]
+    Assets(assets::AssetsCommand),
     Write(write::WriteCommand),
+    ReportBatch(report_batch::ReportBatchCommand),
     Query(query::QueryCommand),
     Records(records::RecordsCommand),
     #[command(subcommand)]
@@ -68,7 +74,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> CommandResult {
         Command::Serve(command) => block_on(command.run()),
         Command::Demo(command) => block_on(command.run()),
         Command::Catalog(command) => block_on(command.run()),
+        Command::Assets(command) => block_on(command.run()),
         Command::Write(command) => block_on(command.run()),
+        Command::ReportBatch(command) => block_on(command.run()),
         Command::Query(command) => block_on(command.run()),
         Command::Records(command) => block_on(command.run()),
         Command::Client(command) => block_on(command.run()),

@@ -1,10 +1,11 @@
 //! `meterd query`: how much was used, by whom, when.
 
+mod assets;
 mod rows;
 
 use std::io;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 use super::{
@@ -14,7 +15,8 @@ use super::{
 };
 use crate::{
     api::pb::meterd::v1::{
-        self as pb, QueryProductUsageRequest, usage_report_service_client::UsageReportServiceClient,
+        self as pb, ProductUsageRow, QueryProductUsageRequest,
+        usage_report_service_client::UsageReportServiceClient,
     },
     domain::{
         calendar::{self, Buckets},
@@ -24,11 +26,26 @@ use crate::{
     service::clock::{Clock as _, SystemClock},
 };
 
+use rows::Page;
 pub(super) use rows::{Report, quantity};
 
 /// Add usage up by time and by product, instance, SKU or client
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct QueryCommand {
+    #[command(subcommand)]
+    other: Option<OtherUsage>,
+    #[command(flatten)]
+    products: ProductsQuery,
+}
+
+#[derive(Debug, Subcommand)]
+enum OtherUsage {
+    Assets(assets::AssetsQuery),
+}
+
+#[derive(Debug, Args)]
+struct ProductsQuery {
     /// ISO 8601 interval, such as 2026-11-01/P1M; ends on quarters of an hour [default: the last 24
     /// hours, the current one included]
     #[arg(long, value_name = "INTERVAL")]
@@ -98,6 +115,15 @@ enum QueryForm {
 
 impl QueryCommand {
     pub(super) async fn run(self) -> CommandResult {
+        match self.other {
+            Some(OtherUsage::Assets(query)) => query.run().await,
+            None => self.products.run().await,
+        }
+    }
+}
+
+impl ProductsQuery {
+    async fn run(self) -> CommandResult {
         let zone = TimeZone::get(&self.time_zone).map_err(|_| {
             CommandError::usage(format!(
                 "--time-zone {:?} is not an IANA time zone",
@@ -139,10 +165,11 @@ impl QueryCommand {
 pub(super) async fn fetch(
     connection: Connection,
     mut request: QueryProductUsageRequest,
-) -> CommandResult<Report> {
+) -> CommandResult<Report<ProductUsageRow>> {
     let mut client = UsageReportServiceClient::new(connection);
     request.page_size = i32::try_from(PAGE_SIZE_MAX).unwrap_or(i32::MAX);
-    let mut report = Report::new(&request);
+    let dimensions = request.group_by().collect();
+    let mut report = Report::new(dimensions, request.granularity(), request.interval.clone());
     loop {
         let page = client
             .query_product_usage(request.clone())
@@ -150,7 +177,12 @@ pub(super) async fn fetch(
             .map_err(|error| call_failed(&error))?
             .into_inner();
         request.page_token.clone_from(&page.next_page_token);
-        report.add(page);
+        report.add(Page {
+            rows: page.rows,
+            total_quantity: page.total_quantity,
+            total_count: page.total_record_count,
+            as_of_sequence: page.as_of_sequence,
+        });
         if request.page_token.is_empty() {
             return Ok(report);
         }

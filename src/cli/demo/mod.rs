@@ -39,7 +39,7 @@ use super::{
 };
 use crate::{
     api::pb::meterd::v1::{
-        Granularity, ProductUsageFilter, QueryProductUsageRequest, UsageDimension,
+        Granularity, ProductUsageFilter, ProductUsageRow, QueryProductUsageRequest, UsageDimension,
     },
     domain::{
         calendar::{self, Buckets},
@@ -202,7 +202,7 @@ async fn usage(
     granularity: Granularity,
     dimensions: &[UsageDimension],
     only: Option<(&str, &str)>,
-) -> CommandResult<Report> {
+) -> CommandResult<Report<ProductUsageRow>> {
     let filter = only.map(|(product, sku)| ProductUsageFilter {
         product_ids: vec![product.to_owned()],
         sku_ids: vec![sku.to_owned()],

@@ -6,12 +6,11 @@ use std::{
 };
 
 use jiff::{Timestamp, tz::TimeZone};
-use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::{
     api::pb::meterd::v1::{
-        Granularity, ProductUsageRow, QueryProductUsageRequest, QueryProductUsageResponse,
-        UsageDimension,
+        AssetUsageDimension, AssetUsageRow, Granularity, ProductUsageRow, UsageDimension,
     },
     cli::{
         CommandResult,
@@ -22,74 +21,85 @@ use crate::{
     domain::calendar::Buckets,
 };
 
+/// A row of the answer to a query: of product usage, or of asset usage.
+pub(crate) trait UsageRow {
+    /// What can be kept apart.
+    type Dimension: Copy + Ord;
+    /// The names of start, end and count for programs.
+    const MEMBERS: [&'static str; 3];
+    /// What is counted, for people.
+    const COUNTED: &'static str;
+
+    /// A dimension's name for people, and for programs.
+    fn names(dimension: Self::Dimension) -> (&'static str, &'static str);
+    /// Start and end for programs.
+    fn bounds(&self) -> (String, String);
+    /// A bound for people.
+    fn local(bound: Option<Timestamp>, zone: &TimeZone) -> String;
+    /// The bucket's first instant.
+    fn start(&self) -> Option<Timestamp>;
+    /// The first instant after it.
+    fn end(&self) -> Option<Timestamp>;
+    /// The value of a dimension.
+    fn value(&self, dimension: Self::Dimension) -> &str;
+    /// The sum, as a decimal number.
+    fn quantity(&self) -> &str;
+    /// How many were added.
+    fn count(&self) -> u64;
+}
+
 /// All pages of an answer.
 #[derive(Debug)]
-pub(crate) struct Report {
-    dimensions: Vec<UsageDimension>,
+pub(crate) struct Report<R: UsageRow> {
+    dimensions: Vec<R::Dimension>,
     granularity: Granularity,
     interval: String,
-    rows: Vec<ProductUsageRow>,
+    rows: Vec<R>,
     total_quantity: String,
-    total_record_count: u64,
+    total_count: u64,
     as_of_sequence: u64,
 }
 
-#[derive(Serialize)]
-struct JsonReport<'a> {
-    interval: &'a str,
-    rows: Vec<JsonRow<'a>>,
-    total_quantity: &'a str,
-    total_record_count: u64,
-    as_of_sequence: u64,
-}
-
-#[derive(Serialize)]
-struct JsonRow<'a> {
-    start_time: String,
-    end_time: String,
-    #[serde(flatten)]
-    group: BTreeMap<&'static str, &'a str>,
-    quantity: &'a str,
-    record_count: u64,
-}
-
-impl Report {
-    /// An answer to `request` without any page yet.
-    pub(super) fn new(request: &QueryProductUsageRequest) -> Self {
+impl<R: UsageRow> Report<R> {
+    /// An answer without any page yet.
+    pub(super) fn new(
+        mut dimensions: Vec<R::Dimension>,
+        granularity: Granularity,
+        interval: String,
+    ) -> Self {
         // In one order, whatever order they were asked for in.
-        let mut dimensions: Vec<UsageDimension> = request.group_by().collect();
         dimensions.sort_unstable();
         dimensions.dedup();
         Self {
             dimensions,
-            granularity: request.granularity(),
-            interval: request.interval.clone(),
+            granularity,
+            interval,
             rows: Vec::new(),
             total_quantity: String::new(),
-            total_record_count: 0,
+            total_count: 0,
             as_of_sequence: 0,
         }
     }
 
     /// Adds the next page.
-    pub(super) fn add(&mut self, page: QueryProductUsageResponse) {
+    pub(super) fn add(&mut self, page: Page<R>) {
         self.rows.extend(page.rows);
         self.total_quantity = page.total_quantity;
-        self.total_record_count = page.total_record_count;
+        self.total_count = page.total_count;
         self.as_of_sequence = page.as_of_sequence;
     }
 
     /// The rows.
-    pub(crate) fn rows(&self) -> &[ProductUsageRow] {
+    pub(crate) fn rows(&self) -> &[R] {
         &self.rows
     }
 
     fn columns(&self) -> Vec<&'static str> {
-        self.dimensions.iter().map(|dimension| name(*dimension)).collect()
+        self.dimensions.iter().map(|dimension| R::names(*dimension).0).collect()
     }
 
-    fn group<'a>(&self, row: &'a ProductUsageRow) -> Vec<&'a str> {
-        self.dimensions.iter().map(|dimension| value(*dimension, row)).collect()
+    fn group<'a>(&self, row: &'a R) -> Vec<&'a str> {
+        self.dimensions.iter().map(|dimension| row.value(*dimension)).collect()
     }
 
     /// A table, with a total for every group if there is more than one bucket.
@@ -100,20 +110,17 @@ impl Report {
         }
         let mut header = vec!["start", "end"];
         header.extend(self.columns());
-        header.extend(["quantity", "records"]);
-        let mut table = table::table(&header, &["quantity", "records"]);
+        header.extend(["quantity", R::COUNTED]);
+        let mut table = table::table(&header, &["quantity", R::COUNTED]);
         let mut sums: BTreeMap<Vec<&str>, (u128, u64)> = BTreeMap::new();
         for row in &self.rows {
             let group = self.group(row);
-            let mut cells = vec![
-                local(wire_time::from_wire(row.start_time.as_ref()), zone),
-                local(wire_time::from_wire(row.end_time.as_ref()), zone),
-            ];
+            let mut cells = vec![R::local(row.start(), zone), R::local(row.end(), zone)];
             cells.extend(group.iter().map(|part| (*part).to_owned()));
-            cells.extend([grouped(quantity(row)), grouped(row.record_count)]);
+            cells.extend([grouped(quantity(row)), grouped(row.count())]);
             table.add_row(cells);
             let sum = sums.entry(group).or_default();
-            *sum = (sum.0.saturating_add(quantity(row)), sum.1.saturating_add(row.record_count));
+            *sum = (sum.0.saturating_add(quantity(row)), sum.1.saturating_add(row.count()));
         }
         if sums.len() < self.rows.len() {
             for (group, (quantity, records)) in &sums {
@@ -124,47 +131,48 @@ impl Report {
             }
         }
         out.write_all(table::render(&table).as_bytes())?;
-        Ok(writeln!(out, "{} records in all", grouped(self.total_record_count))?)
+        Ok(writeln!(out, "{} {} in all", grouped(self.total_count), R::COUNTED)?)
     }
 
     /// One JSON document.
     pub(super) fn write_json(&self, out: impl Write) -> CommandResult {
-        let rows = self.rows.iter().map(|row| JsonRow {
-            start_time: wire_time::text(row.start_time.as_ref()),
-            end_time: wire_time::text(row.end_time.as_ref()),
-            group: self
-                .dimensions
-                .iter()
-                .map(|dimension| (column(*dimension), value(*dimension, row)))
-                .collect(),
-            quantity: &row.quantity,
-            record_count: row.record_count,
+        let [start_name, end_name, count_name] = R::MEMBERS;
+        let rows = self.rows.iter().map(|row| {
+            let (start, end) = row.bounds();
+            let mut members = Map::new();
+            members.insert(start_name.into(), start.into());
+            members.insert(end_name.into(), end.into());
+            for dimension in &self.dimensions {
+                let (_, name) = R::names(*dimension);
+                members.insert(name.into(), row.value(*dimension).into());
+            }
+            members.insert("quantity".into(), row.quantity().into());
+            members.insert(count_name.into(), row.count().into());
+            Value::Object(members)
         });
-        let report = JsonReport {
-            interval: &self.interval,
-            rows: rows.collect(),
-            total_quantity: &self.total_quantity,
-            total_record_count: self.total_record_count,
-            as_of_sequence: self.as_of_sequence,
-        };
+        let mut report = Map::new();
+        report.insert("interval".into(), self.interval.as_str().into());
+        report.insert("rows".into(), rows.collect());
+        report.insert("total_quantity".into(), self.total_quantity.as_str().into());
+        report.insert(format!("total_{count_name}"), self.total_count.into());
+        report.insert("as_of_sequence".into(), self.as_of_sequence.into());
         output::json_document(out, &report)
     }
 
     /// CSV with a header.
     pub(super) fn write_csv(&self, out: impl io::Write) -> CommandResult {
-        let mut header = vec!["start_time", "end_time"];
-        header.extend(self.dimensions.iter().map(|dimension| column(*dimension)));
-        header.extend(["quantity", "record_count"]);
+        let [start_name, end_name, count_name] = R::MEMBERS;
+        let mut header = vec![start_name, end_name];
+        header.extend(self.dimensions.iter().map(|dimension| R::names(*dimension).1));
+        header.extend(["quantity", count_name]);
         let rows: Vec<Vec<String>> = self
             .rows
             .iter()
             .map(|row| {
-                let mut cells = vec![
-                    wire_time::text(row.start_time.as_ref()),
-                    wire_time::text(row.end_time.as_ref()),
-                ];
+                let (start, end) = row.bounds();
+                let mut cells = vec![start, end];
                 cells.extend(self.group(row).into_iter().map(ToOwned::to_owned));
-                cells.extend([row.quantity.clone(), row.record_count.to_string()]);
+                cells.extend([row.quantity().to_owned(), row.count().to_string()]);
                 cells
             })
             .collect();
@@ -183,7 +191,7 @@ impl Report {
         }
         let mut charts: BTreeMap<Vec<&str>, BTreeMap<Timestamp, u128>> = BTreeMap::new();
         for row in &self.rows {
-            if let Some(start) = wire_time::from_wire(row.start_time.as_ref()) {
+            if let Some(start) = row.start() {
                 charts.entry(self.group(row)).or_default().insert(start, quantity(row));
             }
         }
@@ -222,42 +230,118 @@ impl Report {
 }
 
 /// The quantity of a row.
-pub(crate) fn quantity(row: &ProductUsageRow) -> u128 {
-    row.quantity.parse().unwrap_or_default()
+pub(crate) fn quantity(row: &impl UsageRow) -> u128 {
+    row.quantity().parse().unwrap_or_default()
 }
 
-fn local(instant: Option<Timestamp>, zone: &TimeZone) -> String {
-    instant
-        .map(|instant| instant.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string())
-        .unwrap_or_default()
+/// One page, of either kind.
+pub(super) struct Page<R> {
+    pub(super) rows: Vec<R>,
+    pub(super) total_quantity: String,
+    pub(super) total_count: u64,
+    pub(super) as_of_sequence: u64,
 }
 
-fn name(dimension: UsageDimension) -> &'static str {
-    match dimension {
-        UsageDimension::Product => "product",
-        UsageDimension::ProductInstance => "instance",
-        UsageDimension::Sku => "sku",
-        UsageDimension::Client => "client",
-        UsageDimension::Unspecified => "",
+impl UsageRow for ProductUsageRow {
+    type Dimension = UsageDimension;
+    const MEMBERS: [&'static str; 3] = ["start_time", "end_time", "record_count"];
+    const COUNTED: &'static str = "records";
+
+    fn names(dimension: UsageDimension) -> (&'static str, &'static str) {
+        match dimension {
+            UsageDimension::Product => ("product", "product_id"),
+            UsageDimension::ProductInstance => ("instance", "product_instance_id"),
+            UsageDimension::Sku => ("sku", "sku_id"),
+            UsageDimension::Client => ("client", "client_id"),
+            UsageDimension::Unspecified => ("", ""),
+        }
+    }
+
+    fn bounds(&self) -> (String, String) {
+        (wire_time::text(self.start_time.as_ref()), wire_time::text(self.end_time.as_ref()))
+    }
+
+    fn local(bound: Option<Timestamp>, zone: &TimeZone) -> String {
+        bound
+            .map(|instant| instant.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string())
+            .unwrap_or_default()
+    }
+
+    fn start(&self) -> Option<Timestamp> {
+        wire_time::from_wire(self.start_time.as_ref())
+    }
+
+    fn end(&self) -> Option<Timestamp> {
+        wire_time::from_wire(self.end_time.as_ref())
+    }
+
+    fn value(&self, dimension: UsageDimension) -> &str {
+        match dimension {
+            UsageDimension::Product => &self.product_id,
+            UsageDimension::ProductInstance => &self.product_instance_id,
+            UsageDimension::Sku => &self.sku_id,
+            UsageDimension::Client => &self.client_id,
+            UsageDimension::Unspecified => "",
+        }
+    }
+
+    fn quantity(&self) -> &str {
+        &self.quantity
+    }
+
+    fn count(&self) -> u64 {
+        self.record_count
     }
 }
 
-fn column(dimension: UsageDimension) -> &'static str {
-    match dimension {
-        UsageDimension::Product => "product_id",
-        UsageDimension::ProductInstance => "product_instance_id",
-        UsageDimension::Sku => "sku_id",
-        UsageDimension::Client => "client_id",
-        UsageDimension::Unspecified => "",
+impl UsageRow for AssetUsageRow {
+    type Dimension = AssetUsageDimension;
+    const MEMBERS: [&'static str; 3] = ["start_date", "end_date", "usage_count"];
+    const COUNTED: &'static str = "usages";
+
+    fn names(dimension: AssetUsageDimension) -> (&'static str, &'static str) {
+        match dimension {
+            AssetUsageDimension::Asset => ("asset", "asset_id"),
+            AssetUsageDimension::Client => ("client", "client_id"),
+            AssetUsageDimension::Unspecified => ("", ""),
+        }
+    }
+
+    fn bounds(&self) -> (String, String) {
+        (self.start_date.clone(), self.end_date.clone())
+    }
+
+    fn local(bound: Option<Timestamp>, zone: &TimeZone) -> String {
+        bound.map(|instant| instant.to_zoned(zone.clone()).date().to_string()).unwrap_or_default()
+    }
+
+    fn start(&self) -> Option<Timestamp> {
+        midnight(&self.start_date)
+    }
+
+    fn end(&self) -> Option<Timestamp> {
+        midnight(&self.end_date)
+    }
+
+    fn value(&self, dimension: AssetUsageDimension) -> &str {
+        match dimension {
+            AssetUsageDimension::Asset => &self.asset_id,
+            AssetUsageDimension::Client => &self.client_id,
+            AssetUsageDimension::Unspecified => "",
+        }
+    }
+
+    fn quantity(&self) -> &str {
+        &self.quantity
+    }
+
+    fn count(&self) -> u64 {
+        self.usage_count
     }
 }
 
-fn value(dimension: UsageDimension, row: &ProductUsageRow) -> &str {
-    match dimension {
-        UsageDimension::Product => &row.product_id,
-        UsageDimension::ProductInstance => &row.product_instance_id,
-        UsageDimension::Sku => &row.sku_id,
-        UsageDimension::Client => &row.client_id,
-        UsageDimension::Unspecified => "",
-    }
+/// A date's first instant in UTC.
+fn midnight(date: &str) -> Option<Timestamp> {
+    let date: jiff::civil::Date = date.parse().ok()?;
+    date.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }

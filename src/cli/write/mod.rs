@@ -9,11 +9,7 @@ mod delivery;
 mod input;
 mod summary;
 
-use std::{
-    fs::File,
-    io::{self, BufReader},
-    path::PathBuf,
-};
+use std::{io, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -21,10 +17,15 @@ use tokio::sync::mpsc;
 
 use self::{
     delivery::{Delivery, DeliveryOptions},
-    input::{Format, Input, InputRecord, LineError, Target},
+    input::{Input, InputRecord, Target},
     summary::Summary,
 };
-use super::{CommandError, CommandResult, connection::ServerOptions, terminal};
+use super::{
+    CommandError, CommandResult,
+    connection::ServerOptions,
+    lines::{InputFile, LineError},
+    terminal,
+};
 use crate::config::HumanDuration;
 
 /// Records that may wait between the reader and the batches.
@@ -37,12 +38,8 @@ const READ_AHEAD_RECORDS_MAX: usize = 8192;
 /// or repeats one that was accepted before.
 #[derive(Debug, Args)]
 pub(super) struct WriteCommand {
-    /// The file, or - for stdin
-    #[arg(default_value = "-")]
-    file: PathBuf,
-    /// Form of the input [default: by extension, else jsonl]
-    #[arg(long, value_enum)]
-    format: Option<Format>,
+    #[command(flatten)]
+    input: InputFile,
     /// Product of the lines that name neither a product nor an instance
     #[arg(long, value_name = "ID", conflicts_with = "instance")]
     product: Option<String>,
@@ -129,38 +126,21 @@ impl WriteCommand {
             return Err(CommandError::failed(format!(
                 "{}:{line}: {reason}\nnothing from this line on was sent; mend it and run the same command \
                  again, what was sent before cannot count twice",
-                self.name()
+                self.input.name()
             )));
         }
         if summary.all_delivered() { Ok(()) } else { Err(CommandError::Reported) }
     }
 
-    fn name(&self) -> String {
-        if self.is_stdin() { "stdin".to_owned() } else { self.file.display().to_string() }
-    }
-
-    fn is_stdin(&self) -> bool {
-        self.file.as_os_str() == "-"
-    }
-
     /// The input, and how many bytes of it there are, if that is known.
     fn open(&self) -> CommandResult<(Input, Option<u64>)> {
-        let csv =
-            self.file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-        let format = self.format.unwrap_or(if csv { Format::Csv } else { Format::Jsonl });
         let target = match (&self.product, &self.instance) {
             (Some(id), _) => Some(Target::Product(id.as_str().into())),
             (None, Some(id)) => Some(Target::Instance(id.as_str().into())),
             (None, None) => None,
         };
-        if self.is_stdin() {
-            return Ok((Input::new(Box::new(BufReader::new(io::stdin())), format, target), None));
-        }
-        let cannot = || format!("cannot read {}", self.file.display());
-        let file = File::open(&self.file).with_context(cannot)?;
-        let about = file.metadata().with_context(cannot)?;
-        let bytes = about.is_file().then_some(about.len());
-        Ok((Input::new(Box::new(BufReader::new(file)), format, target), bytes))
+        let (lines, bytes) = self.input.open()?;
+        Ok((Input::new(lines, target), bytes))
     }
 }
 
