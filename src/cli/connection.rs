@@ -146,6 +146,13 @@ pub(super) fn call_failed(status: &Status) -> CommandError {
     CommandError::failed(describe(status))
 }
 
+/// Whether the same call may succeed a little later.
+pub(super) fn is_passing(status: &Status) -> bool {
+    // A status with a source was made on this side, out of a connection that broke.
+    status.source().is_some()
+        || matches!(status.code(), Code::Unavailable | Code::ResourceExhausted | Code::Aborted)
+}
+
 /// A status in words, with every violation that it names on a line of its own.
 pub(super) fn describe(status: &Status) -> String {
     let message = status.message();

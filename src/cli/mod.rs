@@ -10,6 +10,7 @@ mod catalog_file;
 mod connection;
 mod demo;
 mod error;
+mod export;
 mod filters;
 mod lines;
 mod openapi;
@@ -52,6 +53,7 @@ enum Command {
     ReportBatch(report_batch::ReportBatchCommand),
     Query(query::QueryCommand),
     Records(records::RecordsCommand),
+    Export(export::ExportCommand),
     #[command(subcommand)]
     Client(access::client::ClientCommand),
     #[command(subcommand)]
@@ -79,6 +81,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> CommandResult {
         Command::ReportBatch(command) => block_on(command.run()),
         Command::Query(command) => block_on(command.run()),
         Command::Records(command) => block_on(command.run()),
+        Command::Export(command) => block_on(command.run()),
         Command::Client(command) => block_on(command.run()),
         Command::Organization(command) => block_on(command.run()),
         Command::Token(command) => block_on(command.run()),

@@ -77,7 +77,7 @@ enum RecordForm {
 
 /// What a program gets to see of a record. The names that `write` reads come first.
 #[derive(Serialize)]
-struct PrintedRecord<'a> {
+pub(super) struct PrintedRecord<'a> {
     uuid: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     product_id: &'a str,
@@ -91,7 +91,8 @@ struct PrintedRecord<'a> {
     log_sequence: u64,
 }
 
-const COLUMNS: [&str; 9] = [
+/// Their names.
+pub(super) const COLUMNS: [&str; 9] = [
     "uuid",
     "product_id",
     "product_instance_id",
@@ -179,7 +180,7 @@ fn print(form: RecordForm, records: &[UsageRecord], header: bool) -> CommandResu
             });
             let mut table = table::table(&columns, &["quantity", "sequence"]);
             for record in records {
-                table.add_row(cells(record, &record.product_id));
+                table.add_row(row(record, &record.product_id));
             }
             Ok(out.write_all(table::render(&table).as_bytes())?)
         }
@@ -190,14 +191,14 @@ fn print(form: RecordForm, records: &[UsageRecord], header: bool) -> CommandResu
             Ok(())
         }
         RecordForm::Csv => {
-            let rows: Vec<Vec<String>> =
-                records.iter().map(|record| cells(record, printed(record).product_id)).collect();
+            let rows: Vec<Vec<String>> = records.iter().map(cells).collect();
             output::csv_rows(out, header.then_some(COLUMNS.as_slice()), &rows)
         }
     }
 }
 
-fn printed(record: &UsageRecord) -> PrintedRecord<'_> {
+/// A record in the form that `write` reads.
+pub(super) fn printed(record: &UsageRecord) -> PrintedRecord<'_> {
     // What was reported for an instance is written for that instance again.
     let of_instance = !record.product_instance_id.is_empty();
     PrintedRecord {
@@ -213,7 +214,12 @@ fn printed(record: &UsageRecord) -> PrintedRecord<'_> {
     }
 }
 
-fn cells(record: &UsageRecord, product: &str) -> Vec<String> {
+/// The cells of a record, in the form that `write` reads.
+pub(super) fn cells(record: &UsageRecord) -> Vec<String> {
+    row(record, printed(record).product_id)
+}
+
+fn row(record: &UsageRecord, product: &str) -> Vec<String> {
     vec![
         record.uuid.clone(),
         product.to_owned(),

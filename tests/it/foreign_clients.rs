@@ -104,7 +104,7 @@ fn yandex_sdk_signs_in_over_tls() {
 }
 
 #[test]
-fn getty_sdk_signs_in_over_tls() {
+fn getty_sdk_signs_in_and_reports_a_batch_over_tls() {
     let Ok(modules) = std::env::var("METERD_TEST_NODE_MODULES") else {
         eprintln!(
             "SKIPPED: getty_sdk.js was NOT run; set METERD_TEST_NODE_MODULES, see tests/clients/README.md"

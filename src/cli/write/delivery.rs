@@ -2,14 +2,13 @@
 
 use std::{
     collections::VecDeque,
-    error::Error as _,
     time::{Duration, Instant},
 };
 
 use indicatif::ProgressBar;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::{batches::Batch, input::Target, summary::Summary};
 use crate::{
@@ -19,7 +18,7 @@ use crate::{
     },
     cli::{
         CommandError, CommandResult,
-        connection::{Connection, call_failed, describe},
+        connection::{Connection, call_failed, describe, is_passing},
         output::grouped,
         terminal::tell,
     },
@@ -206,10 +205,7 @@ fn ended() -> Interruption {
 }
 
 fn interruption(status: Status) -> Interruption {
-    // A status with a source was made on this side, out of a connection that broke.
-    let passing = status.source().is_some()
-        || matches!(status.code(), Code::Unavailable | Code::ResourceExhausted | Code::Aborted);
-    if passing {
+    if is_passing(&status) {
         Interruption::Passing(describe(&status))
     } else {
         Interruption::Lasting(call_failed(&status))
