@@ -38,6 +38,8 @@ impl VerifyCommand {
         writeln!(out, "records       {}", report.records)?;
         writeln!(out, "log chunks    {}", report.log_chunks)?;
         writeln!(out, "uuids         {}", report.index_keys)?;
+        writeln!(out, "batches       {}", report.batches)?;
+        writeln!(out, "asset usages  {}", report.asset_usages)?;
         writeln!(out, "rows of totals {}", report.total_rows)?;
         if report.differences_count == 0 {
             writeln!(out, "no differences")?;

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use crate::support::{
     load::{Ledger, settle, write_until_refused},
     process::{MeterdProcess, assert_verified, serve_command},
+    random::Random,
 };
 
 const WRITERS: usize = 32;
@@ -23,22 +24,13 @@ fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// SplitMix64.
-fn next_random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_and_nothing_counts_twice() {
     let cycles = from_environment("METERD_KILL_CYCLES").unwrap_or(20);
     let seed =
         from_environment("METERD_KILL_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     eprintln!("kill: METERD_KILL_SEED={seed} METERD_KILL_CYCLES={cycles}");
-    let mut random = seed;
+    let mut random = Random::new(seed);
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let ledger = Arc::new(Mutex::new(Ledger::default()));
@@ -61,7 +53,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_counts_twice() {
             })
             .collect();
         let before = ledger.lock().acknowledged.len();
-        tokio::time::sleep(Duration::from_millis(30 + next_random(&mut random) % 300)).await;
+        tokio::time::sleep(Duration::from_millis(30 + random.next() % 300)).await;
         let log = server.kill();
         stop.store(true, Ordering::Relaxed);
         for writer in writers {

@@ -93,7 +93,7 @@ impl MeterdProcess {
         self.log.lock().clone()
     }
 
-    fn authed(&self) -> Authed {
+    pub fn authed(&self) -> Authed {
         let channel = Endpoint::from_shared(format!("http://{}", self.api)).unwrap().connect_lazy();
         InterceptedService::new(channel, Bearer)
     }
