@@ -5,7 +5,7 @@
 //! +05:45 and the like), so buckets of any zone are whole numbers of quarter hours and sums are
 //! exact. Before 1972 a few zones had offsets with minutes and seconds; their buckets are refused.
 
-use jiff::{Timestamp, ToSpan, Unit, ZonedRound, civil, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, ToSpan, Unit, ZonedRound, civil, tz::TimeZone};
 
 use super::{interval::HalfOpenInterval, limits::QUERY_DAYS_MAX};
 
@@ -111,10 +111,17 @@ impl Buckets {
         }
         let mut edges = vec![aligned(interval.start())?];
         let mut edge = interval.start();
+        // When the local clock is set forward or back.
+        let mut sets = clock_sets(edge, zone).peekable();
         loop {
             edge = match granularity {
                 Granularity::Total => break,
-                Granularity::Hour => next_hour(edge, zone)?,
+                Granularity::Hour => {
+                    while sets.next_if(|set| *set <= edge).is_some() {}
+                    let hour = next_hour(edge, zone)?;
+                    // An hour within which the clock is set ends there, and another begins.
+                    sets.peek().map_or(hour, |set| hour.min(*set))
+                }
                 Granularity::Day | Granularity::Week | Granularity::Month => {
                     next_date(edge, granularity, zone)?
                 }
@@ -170,8 +177,16 @@ fn aligned(instant: Timestamp) -> Result<QuarterHour, BucketError> {
     }
 }
 
-/// The next full hour on the local clock. Whatever the clock does in between, it lies after
-/// `from`; a half-hour shift (Lord Howe Island) makes one bucket half as long.
+/// When the local clock is set forward or back after an instant.
+fn clock_sets(after: Timestamp, zone: &TimeZone) -> impl Iterator<Item = Timestamp> {
+    // A zone may change its name alone.
+    zone.following(after).filter_map(|set| {
+        let before = set.timestamp().checked_sub(SignedDuration::from_secs(1)).ok()?;
+        (zone.to_offset(before) != set.offset()).then(|| set.timestamp())
+    })
+}
+
+/// The next full hour on the local clock, if nobody sets it before.
 fn next_hour(from: Timestamp, zone: &TimeZone) -> Result<Timestamp, BucketError> {
     let offset = i64::from(zone.to_offset(from).seconds());
     let local = from.as_second() + offset;
@@ -275,6 +290,32 @@ mod tests {
                 "2026-04-04T14:00:00Z/2026-04-04T15:00:00Z",
                 "2026-04-04T15:00:00Z/2026-04-04T15:30:00Z",
                 "2026-04-04T15:30:00Z/2026-04-04T16:00:00Z",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_hour_in_which_the_clock_is_set_ends_there() {
+        // 03:45 becomes 02:45.
+        let chatham =
+            divide("2026-04-05T03:00:00+13:45/PT2H", Granularity::Hour, "Pacific/Chatham").unwrap();
+        assert_eq!(
+            chatham,
+            [
+                "2026-04-04T13:15:00Z/2026-04-04T14:00:00Z",
+                "2026-04-04T14:00:00Z/2026-04-04T14:15:00Z",
+                "2026-04-04T14:15:00Z/2026-04-04T15:15:00Z",
+            ]
+        );
+        // 02:45 becomes 03:45.
+        let chatham =
+            divide("2026-09-27T02:00:00+12:45/PT2H", Granularity::Hour, "Pacific/Chatham").unwrap();
+        assert_eq!(
+            chatham,
+            [
+                "2026-09-26T13:15:00Z/2026-09-26T14:00:00Z",
+                "2026-09-26T14:00:00Z/2026-09-26T14:15:00Z",
+                "2026-09-26T14:15:00Z/2026-09-26T15:15:00Z",
             ]
         );
     }
