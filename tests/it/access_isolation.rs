@@ -35,7 +35,8 @@ impl<'a> Organization<'a> {
             "clientId": "agent",
             "name": format!("Agent of {id}"),
             "permissions": [
-                "usage:product:write", "usage:product:view", "catalog:admin", "access:admin",
+                "usage:product:write", "usage:product:view", "usage:asset:report", "usage:asset:view",
+                "catalog:admin", "access:admin",
             ],
         });
         let created = post("/v1/access/clients", client).await;
@@ -67,6 +68,13 @@ impl<'a> Organization<'a> {
         let product =
             json!({"id": "product", "name": format!("sells {sku}"), "skus": [{"id": sku}]});
         self.post("/v1/catalog:apply", json!({"products": [product]})).await;
+    }
+
+    /// Reports one use of an asset.
+    async fn reports(&self, batch: &str, asset: &str, quantity: i64) -> Answer {
+        let usage = json!({"asset_id": asset, "quantity": quantity, "usage_date": "2026-11-20"});
+        let target = format!("/v3/usage-batches/{batch}");
+        self.send(Method::PUT, &target, Some(json!({"asset_usages": [usage]}))).await
     }
 
     async fn writes(&self, sku: &str, uuid: &str, quantity: i64) -> Value {
@@ -149,6 +157,36 @@ async fn equal_names_are_different_things() {
     }
     let missing = beta.send(Method::GET, &format!("/v1/usageRecords/{ONLY_ALPHA}"), None).await;
     assert_eq!(missing.status, StatusCode::NOT_FOUND);
+
+    // Assets, batches and their ids.
+    for (organization, own, quantity) in [(&alpha, "alpha", 7), (&beta, "beta", 11)] {
+        let assets = json!([{"id": "picture", "name": format!("of {own}")}, {"id": format!("{own}-picture")}]);
+        organization.post("/v1/catalog/assets:apply", json!({"assets": assets})).await;
+        let recorded = organization.reports("batch", "picture", quantity).await;
+        assert_eq!(recorded.status, StatusCode::CREATED, "{}", recorded.json());
+    }
+    assert_eq!(alpha.reports("alpha-batch", "alpha-picture", 1).await.status, StatusCode::CREATED);
+    for (organization, foreign, total) in [(&alpha, "beta", "8"), (&beta, "alpha", "11")] {
+        let query =
+            json!({"interval": "2026-11-20/P1D", "groupBy": ["ASSET_USAGE_DIMENSION_ASSET"]});
+        let totals = organization.post("/v1/assetUsage:query", query).await;
+        assert_eq!(totals["totalQuantity"], total);
+        assert!(!totals.to_string().contains(foreign), "{totals}");
+        for target in
+            ["/v1/catalog/assets", "/v1/catalog/assets/picture", "/v3/usage-batches/batch"]
+        {
+            let answer = organization.get(target).await.to_string();
+            assert!(!answer.contains(foreign), "{target}: {answer}");
+        }
+        let exported = organization.send(Method::GET, "/v1/usageRecords:export", None).await;
+        let exported = String::from_utf8(exported.body.to_vec()).unwrap();
+        assert!(exported.contains(SHARED) && !exported.contains(foreign), "{exported}");
+        let unknown = organization.reports("other", &format!("{foreign}-picture"), 1).await;
+        assert_eq!(unknown.json()["invalid_assets"], json!([format!("{foreign}-picture")]));
+    }
+    let missing = beta.send(Method::GET, "/v3/usage-batches/alpha-batch", None).await;
+    assert_eq!(missing.status, StatusCode::NOT_FOUND);
+    assert_eq!(beta.reports("alpha-batch", "picture", 1).await.status, StatusCode::CREATED);
 
     // A page token of one is none of the other's.
     let page = alpha.get("/v1/usageRecords?pageSize=1").await;
