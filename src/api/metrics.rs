@@ -15,7 +15,9 @@ use prometheus_client::{
 use tonic::Code;
 
 use crate::{
-    domain::verdict::RejectionReason, service::product_usage::RecordVerdict, store::StoreStatistics,
+    domain::verdict::RejectionReason,
+    service::{ServiceError, product_usage::RecordVerdict},
+    store::StoreStatistics,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -42,6 +44,8 @@ pub struct Metrics {
     call_seconds: Family<MethodLabels, Histogram, fn() -> Histogram>,
     calls_in_flight: Gauge,
     records: Family<VerdictLabels, Counter>,
+    batches: Family<VerdictLabels, Counter>,
+    asset_usages: Counter,
     /// Connections that are open.
     pub connections: Gauge,
     /// Connections that were closed at once because too many were open.
@@ -79,6 +83,8 @@ impl Metrics {
             call_seconds: Family::new_with_constructor(histogram),
             calls_in_flight: Gauge::default(),
             records: Family::default(),
+            batches: Family::default(),
+            asset_usages: Counter::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             tls_reload_failures: Counter::default(),
@@ -107,6 +113,8 @@ impl Metrics {
         );
         to.register("calls_in_flight", "Calls under way", self.calls_in_flight.clone());
         to.register("records", "Product usage records judged, by verdict", self.records.clone());
+        to.register("batches", "Batches of asset usage judged, by verdict", self.batches.clone());
+        to.register("asset_usages", "Asset usages recorded", self.asset_usages.clone());
         to.register("connections", "Connections open", self.connections.clone());
         to.register(
             "connections_refused",
@@ -174,6 +182,21 @@ impl Metrics {
                 self.count_verdict(reason_name(*reason), 1);
             }
         }
+    }
+
+    /// Counts what became of a batch: how many usages were recorded, or why none was.
+    pub(super) fn count_batch(&self, outcome: Result<usize, &ServiceError>) {
+        let verdict = match outcome {
+            Ok(usages) => {
+                self.asset_usages.inc_by(usages as u64);
+                "recorded"
+            }
+            Err(ServiceError::InvalidBatch { .. }) => "invalid",
+            Err(ServiceError::BatchRecorded { identical: true, .. }) => "duplicate",
+            Err(ServiceError::BatchRecorded { .. }) => "conflict",
+            Err(_) => "failed",
+        };
+        self.batches.get_or_create(&VerdictLabels { verdict }).inc();
     }
 
     fn count_verdict(&self, verdict: &'static str, records: u64) {

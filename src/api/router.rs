@@ -163,7 +163,8 @@ pub fn api_router(
         metrics: Arc::clone(&metrics),
         rates: Arc::clone(&rates),
     };
-    let usage_batches = UsageBatchHandler { batches, rates: Arc::clone(&rates) };
+    let usage_batches =
+        UsageBatchHandler { batches, rates: Arc::clone(&rates), metrics: Arc::clone(&metrics) };
     let usage_stream = UsageStreamHandler {
         usage,
         metrics: Arc::clone(&metrics),

@@ -8,6 +8,7 @@ use super::{
     actor::principal,
     client_rates::ClientRates,
     convert::usage_batch as convert,
+    metrics::Metrics,
     pb::meterd::v1::{
         GetUsageBatchRequest, GetUsageBatchResponse, ReportUsageBatchRequest,
         ReportUsageBatchResponse, usage_batch_service_server::UsageBatchService,
@@ -22,6 +23,7 @@ use crate::service::{ServiceError, usage_batches::UsageBatches};
 pub(super) struct UsageBatchHandler {
     pub(super) batches: Arc<UsageBatches>,
     pub(super) rates: Arc<ClientRates>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 #[tonic::async_trait]
@@ -35,7 +37,9 @@ impl UsageBatchService for UsageBatchHandler {
         let ReportUsageBatchRequest { id, asset_usages } = request.into_inner();
         self.rates.charge(&principal.caller, asset_usages.len())?;
         let usages = asset_usages.into_iter().map(convert::usage_from_proto).collect();
-        match self.batches.report(&principal.caller, &id, usages).await {
+        let reported = self.batches.report(&principal.caller, &id, usages).await;
+        self.metrics.count_batch(reported.as_ref().copied());
+        match reported {
             Ok(recorded) => Ok(Response::new(convert::recorded_to_proto(recorded))),
             // A body has room for all of them.
             Err(ServiceError::InvalidBatch { violations, unknown_assets }) if is_over_rest => {

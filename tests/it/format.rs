@@ -1,27 +1,39 @@
 //! Stores of every on-disk format that was ever released must still open, and count the same.
 //!
-//! `tests/fixtures/store-v1.tar.gz` was written by `METERD_WRITE_FIXTURE=1 cargo test format`.
+//! `tests/fixtures/store-v1.tar.gz` was written by `METERD_WRITE_FIXTURE=1 cargo test format`, and so was
+//! `store-v1-batches.tar.gz` later, when batches and assets had come to the same format.
 
 use std::{path::Path, process::Command};
 
 use jiff::{SignedDuration, Timestamp};
 use meterd::{
-    domain::verdict::Decision,
+    domain::{
+        asset_usage::{
+            AssetBatch, AssetFilter, AssetTotalsQuery, AssetUsage, BatchDecision, DayRange,
+            UsageDay,
+        },
+        id::{AssetId, BatchId},
+        quantity::Quantity,
+        verdict::Decision,
+    },
     store::{
         UsageStore,
+        document::{Collection, DocumentChange},
         sled::{SledStore, StoreOptions, verify},
     },
 };
 
 use crate::support::{
     server::sample_catalog,
-    usage::{all_records, all_totals, commit, organization, record, submission},
+    usage::{
+        all_records, all_totals, asset_totals, caller, commit, organization, record, submission,
+    },
 };
 
 const RECORDS: u64 = 300;
 
-fn fixture() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-v1.tar.gz")
+fn fixture(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
 fn now() -> Timestamp {
@@ -65,10 +77,10 @@ fn a_store_of_version_1_opens_and_counts_the_same() {
     let directory = tempfile::tempdir().unwrap();
     if std::env::var_os("METERD_WRITE_FIXTURE").is_some() {
         write(directory.path());
-        tar(&["-czf"], &fixture(), directory.path());
+        tar(&["-czf"], &fixture("store-v1.tar.gz"), directory.path());
         return;
     }
-    tar(&["-xzf"], &fixture(), directory.path());
+    tar(&["-xzf"], &fixture("store-v1.tar.gz"), directory.path());
     let report = verify(directory.path(), &mut |_| {}).unwrap();
     assert_eq!(report.differences, Vec::<String>::new());
     assert_eq!((report.records, report.index_keys), (RECORDS, RECORDS));
@@ -91,4 +103,84 @@ fn a_store_of_version_1_opens_and_counts_the_same() {
     );
     let (name, catalog) = store.catalogs().unwrap().remove(0);
     assert_eq!((name, catalog.products.len()), (organization("alpha"), 3));
+}
+
+const BATCHES: i64 = 12;
+
+fn batch(number: i64) -> AssetBatch {
+    let usage = |line: i64| AssetUsage {
+        asset: AssetId::new(&format!("asset-{:040}", line % 5)).unwrap(),
+        quantity: Quantity::new(number + line + 1).unwrap(),
+        day: UsageDay::from_number(20_777 - line).unwrap(),
+    };
+    AssetBatch {
+        caller: caller(["alpha", "beta"][number as usize % 2], "client"),
+        id: BatchId::new(&format!("batch-{number}")).unwrap(),
+        usages: (0..200).map(usage).collect(),
+    }
+}
+
+/// Two organizations, assets, batches of several parts, stored totals and an end of the log to replay.
+fn write_batches(directory: &Path) {
+    let mut options = StoreOptions::new(directory);
+    options.memtable_keys_max = 900;
+    let store = SledStore::open(options).unwrap();
+    let assets = (0..5).map(|number| DocumentChange {
+        collection: Collection::Assets,
+        organization: organization("alpha"),
+        name: format!("asset-{number:040}"),
+        body: Some(b"{}".to_vec()),
+    });
+    store.write_documents(&assets.collect::<Vec<_>>()).unwrap();
+    for number in 0..BATCHES {
+        store.commit(&vec![batch(number)].into(), now()).unwrap();
+        while !store.is_idle() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn a_store_of_version_1_with_batches_opens_and_counts_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    if std::env::var_os("METERD_WRITE_FIXTURE").is_some() {
+        write_batches(directory.path());
+        tar(&["-czf"], &fixture("store-v1-batches.tar.gz"), directory.path());
+        return;
+    }
+    tar(&["-xzf"], &fixture("store-v1-batches.tar.gz"), directory.path());
+    let report = verify(directory.path(), &mut |_| {}).unwrap();
+    assert_eq!(report.differences, Vec::<String>::new());
+    assert_eq!((report.batches, report.asset_usages), (BATCHES as u64, BATCHES as u64 * 200));
+
+    let store = SledStore::open(StoreOptions::new(directory.path())).unwrap();
+    for number in 0..BATCHES {
+        let AssetBatch { caller, id, usages } = batch(number);
+        let stored = store.find_batch(&caller.organization, &id).unwrap().unwrap();
+        assert_eq!((stored.usages, stored.client), (usages, caller.client));
+        let other = organization(["beta", "alpha"][number as usize % 2]);
+        assert!(store.find_batch(&other, &id).unwrap().is_none());
+    }
+    for (name, first) in [("alpha", 0), ("beta", 1)] {
+        let query = AssetTotalsQuery {
+            organization: organization(name),
+            days: DayRange {
+                start: UsageDay::from_number(20_000).unwrap(),
+                end: UsageDay::from_number(21_000).unwrap(),
+            },
+            filter: AssetFilter::default(),
+        };
+        let found: u128 =
+            asset_totals(&store, &query).iter().map(|(.., total)| total.quantity).sum();
+        let expected: i64 = (first..BATCHES)
+            .step_by(2)
+            .flat_map(|number| batch(number).usages)
+            .map(|usage| usage.quantity.get())
+            .sum();
+        assert_eq!(found, expected as u128);
+    }
+    let again = store.commit(&vec![batch(3), batch(BATCHES)].into(), now()).unwrap();
+    assert_eq!(again.batches, [BatchDecision::Taken, BatchDecision::Recorded]);
+    let assets = store.documents_after(Collection::Assets, &organization("alpha"), None, 10);
+    assert_eq!(assets.unwrap().len(), 5);
 }

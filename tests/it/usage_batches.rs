@@ -194,6 +194,15 @@ async fn everything_that_is_wrong_is_told_at_once_and_nothing_recorded() {
     let answer = put(&server, "bad", batch(&vec![one; 1000])).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.json());
     assert_eq!(total(&server).await, "1000");
+    let metrics = call(Method::GET, "/metrics").anonymous().send(server.admin).await;
+    let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
+    for line in [
+        "meterd_batches_total{verdict=\"recorded\"} 1",
+        "meterd_batches_total{verdict=\"invalid\"} 6",
+        "meterd_asset_usages_total 1000",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
     server.stop().await;
 }
 
