@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::{
     FieldViolation, Page, PageRequest, ServiceError, audit::AuditTrail, page::PageTokens,
     store_reads::StoreReads,
@@ -16,10 +14,7 @@ use crate::{
         id::{AssetId, OrganizationId},
         limits::{ASSETS_PER_APPLY_MAX, NAME_CHARS_MAX},
     },
-    store::{
-        StoreError, UsageStore,
-        document::{Collection, Document, DocumentChange},
-    },
+    store::UsageStore,
 };
 
 /// Threads that may look assets up at once.
@@ -45,20 +40,6 @@ pub struct AssetChanges {
     pub updated: usize,
     /// Assets that were as they should be.
     pub unchanged: usize,
-}
-
-/// An asset on the disk; its id is the document's name.
-#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
-struct Entry {
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    name: String,
-    #[serde(default, skip_serializing_if = "is_false")]
-    retired: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
-fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 /// Every organization's assets.
@@ -101,12 +82,11 @@ impl Assets {
             (Arc::clone(&self.store), Arc::clone(&self.audit), actor.clone());
         // Runs to its end and keeps others out until then, even if the caller is dropped.
         let writing = tokio::task::spawn_blocking(move || {
+            let ids: Vec<AssetId> = assets.iter().map(|asset| asset.id.clone()).collect();
+            let before = store.assets(&organization, &ids)?;
             let mut changes = AssetChanges::default();
-            let mut documents = Vec::new();
-            for asset in assets {
-                let before =
-                    store.document(Collection::Assets, &organization, asset.id.as_str())?;
-                let before = before.as_ref().map(read).transpose()?;
+            let mut changed = Vec::new();
+            for (asset, before) in assets.into_iter().zip(before) {
                 match before {
                     Some(before) if before == asset => {
                         changes.unchanged += 1;
@@ -115,15 +95,15 @@ impl Assets {
                     Some(_) => changes.updated += 1,
                     None => changes.created += 1,
                 }
-                documents.push(document(&organization, &asset)?);
+                changed.push(asset);
             }
-            if validate_only || documents.is_empty() {
+            if validate_only || changed.is_empty() {
                 return Ok(changes);
             }
             let detail = format!("{} created, {} updated", changes.created, changes.updated);
             let action = AuditAction::AssetsApplied;
-            documents.push(audit.tell(&organization, &actor, action, "", &detail)?);
-            store.write_documents(&documents)?;
+            let told = audit.tell(&organization, &actor, action, "", &detail)?;
+            store.write_assets(&organization, &changed, &[], &[told])?;
             drop(changing);
             Ok(changes)
         });
@@ -142,21 +122,18 @@ impl Assets {
         let tokens = PageTokens::new(self.store.token_key(), &("assets", organization.as_str()))?;
         let size = page.size()?;
         let after: Option<String> = tokens.decode(&page.page_token)?;
+        let after = after.and_then(|id| AssetId::new(&id).ok());
         let organization = organization.clone();
-        let mut documents = self
+        let mut items = self
             .reads
-            .run(move |store| {
-                let after = after.as_deref();
-                store.documents_after(Collection::Assets, &organization, after, size + 1)
-            })
+            .run(move |store| store.assets_after(&organization, after.as_ref(), size + 1))
             .await?;
-        let more = documents.len() > size;
-        documents.truncate(size);
-        let next_page_token = match documents.last() {
-            Some(last) if more => tokens.encode(&last.name)?,
+        let more = items.len() > size;
+        items.truncate(size);
+        let next_page_token = match items.last() {
+            Some(last) if more => tokens.encode(&last.id.as_str())?,
             _ => String::new(),
         };
-        let items = documents.iter().map(read).collect::<Result<_, _>>()?;
         Ok(Page { items, next_page_token })
     }
 
@@ -172,11 +149,8 @@ impl Assets {
         let missing = || ServiceError::not_found("asset", id);
         let wanted = AssetId::new(id).map_err(|_| missing())?;
         let organization = organization.clone();
-        let found = self
-            .reads
-            .run(move |store| store.document(Collection::Assets, &organization, wanted.as_str()))
-            .await?;
-        Ok(read(&found.ok_or_else(missing)?)?)
+        let found = self.reads.run(move |store| store.assets(&organization, &[wanted])).await?;
+        found.into_iter().next().flatten().ok_or_else(missing)
     }
 
     /// Removes an asset of the actor's organization from the catalog; its usage stays.
@@ -190,15 +164,9 @@ impl Assets {
         let (store, audit, actor) =
             (Arc::clone(&self.store), Arc::clone(&self.audit), actor.clone());
         let writing = tokio::task::spawn_blocking(move || {
-            let gone = DocumentChange {
-                collection: Collection::Assets,
-                organization: organization.clone(),
-                name: asset.id.to_string(),
-                body: None,
-            };
             let action = AuditAction::AssetDeleted;
             let told = audit.tell(&organization, &actor, action, asset.id.as_str(), "")?;
-            store.write_documents(&[gone, told])?;
+            store.write_assets(&organization, &[], &[asset.id], &[told])?;
             drop(changing);
             Ok(())
         });
@@ -215,18 +183,10 @@ impl Assets {
         ids: Vec<AssetId>,
     ) -> Result<Vec<bool>, ServiceError> {
         let organization = organization.clone();
-        self.reads
-            .run(move |store| {
-                ids.iter()
-                    .map(|id| {
-                        let found =
-                            store.document(Collection::Assets, &organization, id.as_str())?;
-                        let asset = found.as_ref().map(read).transpose()?;
-                        Ok(asset.is_some_and(|asset| asset.state == State::Active))
-                    })
-                    .collect()
-            })
-            .await
+        let found = self.reads.run(move |store| store.assets(&organization, &ids)).await?;
+        let takes_usage =
+            |asset: Option<Asset>| asset.is_some_and(|asset| asset.state == State::Active);
+        Ok(found.into_iter().map(takes_usage).collect())
     }
 }
 
@@ -258,28 +218,4 @@ fn check(assets: Vec<NewAsset>) -> Result<Vec<Asset>, ServiceError> {
         }
     }
     if violations.is_empty() { Ok(checked) } else { Err(ServiceError::InvalidArgument(violations)) }
-}
-
-fn document(organization: &OrganizationId, asset: &Asset) -> Result<DocumentChange, StoreError> {
-    let entry = Entry { name: asset.name.clone(), retired: asset.state == State::Retired };
-    let body = serde_json::to_vec(&entry)
-        .map_err(|_| StoreError::Unrepresentable("an asset that is no JSON"))?;
-    Ok(DocumentChange {
-        collection: Collection::Assets,
-        organization: organization.clone(),
-        name: asset.id.to_string(),
-        body: Some(body),
-    })
-}
-
-fn read(document: &Document) -> Result<Asset, StoreError> {
-    let damaged = |error: &dyn std::fmt::Display| {
-        StoreError::Damaged(format!("asset {:?}: {error}", document.name).into())
-    };
-    let entry: Entry = serde_json::from_slice(&document.body).map_err(|error| damaged(&error))?;
-    Ok(Asset {
-        id: AssetId::new(&document.name).map_err(|error| damaged(&error))?,
-        name: entry.name,
-        state: if entry.retired { State::Retired } else { State::Active },
-    })
 }

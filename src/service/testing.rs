@@ -14,11 +14,12 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
+        asset::Asset,
         asset_usage::{AssetTotalsQuery, StoredBatch},
         audit::Actor,
         caller::Caller,
         catalog::{Catalog, Product, ProductInstance, Sku, State},
-        id::{BatchId, ClientId, OrganizationId, ProductId, ProductInstanceId, SkuId},
+        id::{AssetId, BatchId, ClientId, OrganizationId, ProductId, ProductInstanceId, SkuId},
         quantity::Quantity,
         record_scan::{RecordPage, RecordScan},
         totals::TotalsQuery,
@@ -343,27 +344,35 @@ impl UsageStore for TestStore {
         self.memory.replace_catalog(organization, before, after, documents)
     }
 
+    fn assets(
+        &self,
+        organization: &OrganizationId,
+        ids: &[AssetId],
+    ) -> Result<Vec<Option<Asset>>, StoreError> {
+        self.memory.assets(organization, ids)
+    }
+
+    fn assets_after(
+        &self,
+        organization: &OrganizationId,
+        id: Option<&AssetId>,
+        limit: usize,
+    ) -> Result<Vec<Asset>, StoreError> {
+        self.memory.assets_after(organization, id, limit)
+    }
+
+    fn write_assets(
+        &self,
+        organization: &OrganizationId,
+        put: &[Asset],
+        remove: &[AssetId],
+        documents: &[DocumentChange],
+    ) -> Result<(), StoreError> {
+        self.memory.write_assets(organization, put, remove, documents)
+    }
+
     fn documents(&self, collection: Collection) -> Result<Vec<Document>, StoreError> {
         self.memory.documents(collection)
-    }
-
-    fn document(
-        &self,
-        collection: Collection,
-        organization: &OrganizationId,
-        name: &str,
-    ) -> Result<Option<Document>, StoreError> {
-        self.memory.document(collection, organization, name)
-    }
-
-    fn documents_after(
-        &self,
-        collection: Collection,
-        organization: &OrganizationId,
-        name: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<Document>, StoreError> {
-        self.memory.documents_after(collection, organization, name, limit)
     }
 
     fn documents_before(

@@ -1,6 +1,6 @@
-//! Small values beside usage: who may call, who changed what, which assets there are.
+//! Small values beside usage: who may call, and who changed what.
 //!
-//! A store knows nothing of what is in them. They are read whole at start, one by one, or a page at a time.
+//! A store knows nothing of what is in them. They are read whole at start, or newest first, a page at a time.
 
 use crate::domain::id::OrganizationId;
 
@@ -14,8 +14,6 @@ pub enum Collection {
     Organizations,
     /// Clients, by their ids.
     Clients,
-    /// Assets, by their ids.
-    Assets,
     /// Audit events, by their numbers in 20 digits.
     AuditEvents,
 }

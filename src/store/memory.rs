@@ -15,12 +15,13 @@ use super::{
     document::{Collection, DOCUMENT_BYTES_MAX, Document, DocumentChange},
 };
 use crate::domain::{
+    asset::Asset,
     asset_usage::{
         AssetBatch, AssetSeries, AssetTotalsQuery, BatchDecision, StoredBatch, UsageDay,
     },
     calendar::QuarterHour,
     catalog::Catalog,
-    id::{BatchId, OrganizationId},
+    id::{AssetId, BatchId, OrganizationId},
     quantity::Total,
     record_scan::{RecordPage, RecordPosition, RecordScan},
     totals::{Series, TotalsQuery},
@@ -35,6 +36,7 @@ struct State {
     by_uuid: HashMap<(OrganizationId, Uuid), usize>,
     catalogs: BTreeMap<OrganizationId, Catalog>,
     documents: BTreeMap<(Collection, OrganizationId, String), Vec<u8>>,
+    assets: BTreeMap<(OrganizationId, AssetId), Asset>,
     batches: BTreeMap<(OrganizationId, BatchId), StoredBatch>,
     // Of records and batches alike.
     last_sequence: LogSequence,
@@ -286,38 +288,49 @@ impl UsageStore for MemoryStore {
         state.write_documents(documents)
     }
 
-    fn documents(&self, collection: Collection) -> Result<Vec<Document>, StoreError> {
-        Ok(self.state.read().documents_of(collection).collect())
-    }
-
-    fn document(
+    fn assets(
         &self,
-        collection: Collection,
         organization: &OrganizationId,
-        name: &str,
-    ) -> Result<Option<Document>, StoreError> {
+        ids: &[AssetId],
+    ) -> Result<Vec<Option<Asset>>, StoreError> {
         let state = self.state.read();
-        let body = state.documents.get(&(collection, organization.clone(), name.to_owned()));
-        Ok(body.map(|body| Document {
-            organization: organization.clone(),
-            name: name.to_owned(),
-            body: body.clone(),
-        }))
+        let asset = |id: &AssetId| state.assets.get(&(organization.clone(), id.clone())).cloned();
+        Ok(ids.iter().map(asset).collect())
     }
 
-    fn documents_after(
+    fn assets_after(
         &self,
-        collection: Collection,
         organization: &OrganizationId,
-        name: Option<&str>,
+        id: Option<&AssetId>,
         limit: usize,
-    ) -> Result<Vec<Document>, StoreError> {
+    ) -> Result<Vec<Asset>, StoreError> {
         let state = self.state.read();
         let wanted = state
-            .documents_of(collection)
-            .filter(|document| document.organization == *organization)
-            .filter(|document| name.is_none_or(|name| *document.name > *name));
-        Ok(wanted.take(limit).collect())
+            .assets
+            .iter()
+            .filter(|((of, asset), _)| of == organization && id.is_none_or(|id| id < asset));
+        Ok(wanted.take(limit).map(|(_, asset)| asset.clone()).collect())
+    }
+
+    fn write_assets(
+        &self,
+        organization: &OrganizationId,
+        put: &[Asset],
+        remove: &[AssetId],
+        documents: &[DocumentChange],
+    ) -> Result<(), StoreError> {
+        let mut state = self.state.write();
+        for id in remove {
+            state.assets.remove(&(organization.clone(), id.clone()));
+        }
+        for asset in put {
+            state.assets.insert((organization.clone(), asset.id.clone()), asset.clone());
+        }
+        state.write_documents(documents)
+    }
+
+    fn documents(&self, collection: Collection) -> Result<Vec<Document>, StoreError> {
+        Ok(self.state.read().documents_of(collection).collect())
     }
 
     fn documents_before(

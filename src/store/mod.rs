@@ -25,12 +25,13 @@ use self::document::{Collection, Document, DocumentChange};
 pub use error::StoreError;
 
 use crate::domain::{
+    asset::Asset,
     asset_usage::{
         AssetBatch, AssetSeries, AssetTotalsQuery, BatchDecision, StoredBatch, UsageDay,
     },
     calendar::QuarterHour,
     catalog::Catalog,
-    id::{BatchId, OrganizationId},
+    id::{AssetId, BatchId, OrganizationId},
     quantity::Total,
     record_scan::{RecordPage, RecordScan},
     totals::{Series, TotalsQuery},
@@ -225,34 +226,45 @@ pub trait UsageStore: Send + Sync + 'static {
         documents: &[DocumentChange],
     ) -> Result<(), StoreError>;
 
+    /// The assets of some ids, in the order of `ids`.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read.
+    fn assets(
+        &self,
+        organization: &OrganizationId,
+        ids: &[AssetId],
+    ) -> Result<Vec<Option<Asset>>, StoreError>;
+
+    /// Up to `limit` assets of an organization whose ids are after `id`, or of all, first first.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read.
+    fn assets_after(
+        &self,
+        organization: &OrganizationId,
+        id: Option<&AssetId>,
+        limit: usize,
+    ) -> Result<Vec<Asset>, StoreError>;
+
+    /// Puts and removes assets, durably and all at once, together with `documents`. Only one call runs at a time;
+    /// the caller sees to that.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be written.
+    fn write_assets(
+        &self,
+        organization: &OrganizationId,
+        put: &[Asset],
+        remove: &[AssetId],
+        documents: &[DocumentChange],
+    ) -> Result<(), StoreError>;
+
     /// Every document of a collection, by organization and name.
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be read.
     fn documents(&self, collection: Collection) -> Result<Vec<Document>, StoreError>;
-
-    /// One document.
-    ///
-    /// # Errors
-    /// [`StoreError`] if it cannot be read.
-    fn document(
-        &self,
-        collection: Collection,
-        organization: &OrganizationId,
-        name: &str,
-    ) -> Result<Option<Document>, StoreError>;
-
-    /// Up to `limit` documents of an organization whose names are after `name`, or of all, first first.
-    ///
-    /// # Errors
-    /// [`StoreError`] if they cannot be read.
-    fn documents_after(
-        &self,
-        collection: Collection,
-        organization: &OrganizationId,
-        name: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<Document>, StoreError>;
 
     /// Up to `limit` documents of an organization whose names are before `name`, or of all, last first.
     ///

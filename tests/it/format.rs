@@ -8,17 +8,18 @@ use std::{path::Path, process::Command};
 use jiff::{SignedDuration, Timestamp};
 use meterd::{
     domain::{
+        asset::Asset,
         asset_usage::{
             AssetBatch, AssetFilter, AssetTotalsQuery, AssetUsage, BatchDecision, DayRange,
             UsageDay,
         },
+        catalog::State,
         id::{AssetId, BatchId},
         quantity::Quantity,
         verdict::Decision,
     },
     store::{
         UsageStore,
-        document::{Collection, DocumentChange},
         sled::{SledStore, StoreOptions, verify},
     },
 };
@@ -107,6 +108,12 @@ fn a_store_of_version_1_opens_and_counts_the_same() {
 
 const BATCHES: i64 = 12;
 
+fn asset(number: i64) -> Asset {
+    let state = if number % 7 == 0 { State::Retired } else { State::Active };
+    let id = AssetId::new(&format!("asset-{number:040}")).unwrap();
+    Asset { id, name: format!("Number {number}"), state }
+}
+
 fn batch(number: i64) -> AssetBatch {
     let usage = |line: i64| AssetUsage {
         asset: AssetId::new(&format!("asset-{:040}", line % 5)).unwrap(),
@@ -125,13 +132,8 @@ fn write_batches(directory: &Path) {
     let mut options = StoreOptions::new(directory);
     options.memtable_keys_max = 900;
     let store = SledStore::open(options).unwrap();
-    let assets = (0..5).map(|number| DocumentChange {
-        collection: Collection::Assets,
-        organization: organization("alpha"),
-        name: format!("asset-{number:040}"),
-        body: Some(b"{}".to_vec()),
-    });
-    store.write_documents(&assets.collect::<Vec<_>>()).unwrap();
+    let assets: Vec<Asset> = (0..50).map(asset).collect();
+    store.write_assets(&organization("alpha"), &assets, &[], &[]).unwrap();
     for number in 0..BATCHES {
         store.commit(&vec![batch(number)].into(), now()).unwrap();
         while !store.is_idle() {
@@ -181,6 +183,6 @@ fn a_store_of_version_1_with_batches_opens_and_counts_the_same() {
     }
     let again = store.commit(&vec![batch(3), batch(BATCHES)].into(), now()).unwrap();
     assert_eq!(again.batches, [BatchDecision::Taken, BatchDecision::Recorded]);
-    let assets = store.documents_after(Collection::Assets, &organization("alpha"), None, 10);
-    assert_eq!(assets.unwrap().len(), 5);
+    let assets: Vec<Asset> = (0..50).map(asset).collect();
+    assert_eq!(store.assets_after(&organization("alpha"), None, 100).unwrap(), assets);
 }

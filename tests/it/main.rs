@@ -39,6 +39,7 @@ mod rest_differential;
 mod rest_openapi;
 mod secrecy;
 mod sign_in;
+mod store_assets;
 mod store_documents;
 mod store_model;
 mod support;

@@ -22,7 +22,6 @@ fn space(collection: Collection) -> KeySpace {
     match collection {
         Collection::Organizations => KeySpace::OrganizationDocument,
         Collection::Clients => KeySpace::ClientDocument,
-        Collection::Assets => KeySpace::CatalogAsset,
         Collection::AuditEvents => KeySpace::AuditEvent,
     }
 }
@@ -44,46 +43,6 @@ pub(super) fn all(core: &Core, collection: Collection) -> Result<Vec<Document>, 
         }
     }
     Ok(documents)
-}
-
-/// Reads one document.
-pub(super) fn one(
-    core: &Core,
-    collection: Collection,
-    organization: &OrganizationId,
-    name: &str,
-) -> Result<Option<Document>, StoreError> {
-    let Some(number) = core.organizations.number(organization) else { return Ok(None) };
-    let key = key(collection, number, name);
-    let Some(value) = core.engine.get(&key)? else { return Ok(None) };
-    let prefix = space(collection).of_organization(number);
-    document(organization, &prefix, &key, &value).map(Some)
-}
-
-/// Reads up to `limit` documents of one organization after a name, first first.
-pub(super) fn after(
-    core: &Core,
-    collection: Collection,
-    organization: &OrganizationId,
-    name: Option<&str>,
-    limit: usize,
-) -> Result<Vec<Document>, StoreError> {
-    let Some(number) = core.organizations.number(organization) else { return Ok(Vec::new()) };
-    let prefix = space(collection).of_organization(number);
-    let start = match name {
-        // A name ends with NUL and nothing follows it: this is just after.
-        Some(name) => [key(collection, number, name).as_slice(), &[0]].concat(),
-        None => prefix.clone(),
-    };
-    core.engine
-        .range(start..)
-        .take_while(|entry| entry.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
-        .take(limit)
-        .map(|entry| {
-            let (key, value) = entry?;
-            document(organization, &prefix, &key, &value)
-        })
-        .collect()
 }
 
 /// Reads up to `limit` documents of one organization before a name, last first.

@@ -37,7 +37,7 @@ pub(super) enum KeySpace {
     CatalogSku = 0x41,
     /// Organization, product instance → product instance.
     CatalogInstance = 0x42,
-    /// Organization, asset → asset.
+    /// Organization, first asset of a page → assets.
     CatalogAsset = 0x43,
     /// Organization → what is known of it.
     OrganizationDocument = 0x50,

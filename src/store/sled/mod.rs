@@ -7,6 +7,7 @@
 //!
 //! It is not a general key-value store, and one process owns it at a time.
 
+mod assets;
 mod batches;
 mod catalog;
 mod codec;
@@ -57,9 +58,10 @@ use super::{
     document::{Collection, Document, DocumentChange},
 };
 use crate::domain::{
+    asset::Asset,
     asset_usage::{AssetTotalsQuery, StoredBatch},
     catalog::Catalog,
-    id::{BatchId, OrganizationId},
+    id::{AssetId, BatchId, OrganizationId},
     record_scan::{RecordPage, RecordScan},
     totals::TotalsQuery,
     usage::{LogSequence, StoredRecord, Submission},
@@ -246,27 +248,35 @@ impl UsageStore for SledStore {
         catalog::replace(&self.core, organization, before, after, documents)
     }
 
+    fn assets(
+        &self,
+        organization: &OrganizationId,
+        ids: &[AssetId],
+    ) -> Result<Vec<Option<Asset>>, StoreError> {
+        assets::get(&self.core, organization, ids)
+    }
+
+    fn assets_after(
+        &self,
+        organization: &OrganizationId,
+        id: Option<&AssetId>,
+        limit: usize,
+    ) -> Result<Vec<Asset>, StoreError> {
+        assets::after(&self.core, organization, id, limit)
+    }
+
+    fn write_assets(
+        &self,
+        organization: &OrganizationId,
+        put: &[Asset],
+        remove: &[AssetId],
+        documents: &[DocumentChange],
+    ) -> Result<(), StoreError> {
+        assets::write(&self.core, organization, put, remove, documents)
+    }
+
     fn documents(&self, collection: Collection) -> Result<Vec<Document>, StoreError> {
         documents::all(&self.core, collection)
-    }
-
-    fn document(
-        &self,
-        collection: Collection,
-        organization: &OrganizationId,
-        name: &str,
-    ) -> Result<Option<Document>, StoreError> {
-        documents::one(&self.core, collection, organization, name)
-    }
-
-    fn documents_after(
-        &self,
-        collection: Collection,
-        organization: &OrganizationId,
-        name: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<Document>, StoreError> {
-        documents::after(&self.core, collection, organization, name, limit)
     }
 
     fn documents_before(
