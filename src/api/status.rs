@@ -133,8 +133,10 @@ pub(super) fn invalid_batch(
 ) -> Status {
     let count = unknown_assets.len();
     if let Some(first) = unknown_assets.first() {
-        let description =
-            format!("name {count} assets that are unknown or retired, such as {first:?}");
+        let description = match count {
+            1 => format!("the asset {first:?} is unknown or retired"),
+            _ => format!("{count} assets are unknown or retired, such as {first:?}"),
+        };
         violations.insert(0, FieldViolation::new("asset_usages", description));
     }
     let (message, mut details) = describe("", violations);
