@@ -35,7 +35,7 @@ use meterd::{
         reports::{ProductUsageQuery, RawFilter, Reports},
     },
     store::{
-        Probe, ProbedSubmission, UsageStore,
+        Probe, Probed, UsageStore,
         sled::{SledStore, StoreOptions},
     },
 };
@@ -65,7 +65,7 @@ fn fill(directory: &Path, records: u64) -> Arc<SledStore> {
     let began = Instant::now();
     let mut written = 0;
     while written < records {
-        let group: Vec<ProbedSubmission> = (0..16)
+        let group: Vec<Probed<Submission>> = (0..16)
             .map(|_| {
                 let product = format!("product-{}", random(&mut state) % PRODUCTS);
                 let client = format!("client-{}", random(&mut state) % CLIENTS);
@@ -88,11 +88,11 @@ fn fill(directory: &Path, records: u64) -> Arc<SledStore> {
                     },
                     validate_only: false,
                 };
-                let probe = match store.probe(&submission) {
+                let probe = match store.probe((&submission).into()) {
                     Probe::Settled(probe) => probe,
-                    Probe::NeedsRead => store.settle(&submission).unwrap(),
+                    Probe::NeedsRead => store.settle((&submission).into()).unwrap(),
                 };
-                ProbedSubmission { submission, probe }
+                Probed { report: submission, probe }
             })
             .collect();
         store.commit(&group.into(), first).unwrap();

@@ -23,99 +23,23 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{Request, header};
 use http_body_util::BodyExt as _;
 use meterd::{
-    api::{
-        ApiServices, CallLimits, CrossOrigin, api_router,
-        metrics::Metrics,
-        pb::yandex::cloud::marketplace::metering::v1::{
-            UsageRecord, WriteImageProductUsageRequest, WriteImageProductUsageResponse,
-        },
+    api::pb::yandex::cloud::marketplace::metering::v1::{
+        UsageRecord, WriteImageProductUsageRequest, WriteImageProductUsageResponse,
     },
-    auth::{Authentication, access_token::AccessTokens, signing_keys::SigningKeys},
-    domain::{
-        audit::Actor,
-        caller::Caller,
-        catalog::{DesiredCatalog, Product, Sku, State},
-        id::{ClientId, OrganizationId, ProductId, SkuId},
-    },
-    service::{
-        access::Access,
-        assets::Assets,
-        audit::AuditTrail,
-        catalogs::Catalogs,
-        clock::SystemClock,
-        committer::{Committer, CommitterLimits},
-        product_usage::{AcceptanceWindow, ProductUsage},
-        reports::Reports,
-        usage_batches::UsageBatches,
-    },
-    store::{
-        UsageStore,
-        sled::{SledStore, StoreOptions},
-    },
+    store::sled::{SledStore, StoreOptions},
 };
 use prost::Message as _;
 use serde::Deserialize;
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
+mod support;
+
 const ROUNDS: usize = 3;
 const RECORDS: usize = 25;
 const CALLERS: usize = 64;
 const GRPC: &str = "/yandex.cloud.marketplace.metering.v1.ImageProductUsageService/Write";
 const REST: &str = "/marketplace/metering/v1/imageProductUsage/write";
-
-async fn router(store: Arc<dyn UsageStore>) -> Router {
-    let clock = Arc::new(SystemClock);
-    let committer =
-        Committer::start(Arc::clone(&store), clock.clone(), CommitterLimits::default()).unwrap();
-    let audit = Arc::new(AuditTrail::new(Arc::clone(&store), clock.clone()));
-    let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit)).unwrap());
-    let access =
-        Arc::new(Access::load(Arc::clone(&store), clock.clone(), Arc::clone(&audit)).unwrap());
-    let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit)));
-    let sku = SkuId::new("gb-hour").unwrap();
-    let product = Product {
-        id: ProductId::new("storage").unwrap(),
-        name: String::new(),
-        state: State::Active,
-        skus: [(
-            sku.clone(),
-            Sku { id: sku, name: String::new(), usage_unit: String::new(), state: State::Active },
-        )]
-        .into(),
-    };
-    let caller = Caller {
-        organization: OrganizationId::new("dev").unwrap(),
-        client: ClientId::new("bench").unwrap(),
-    };
-    let actor = Actor { caller, address: None };
-    let desired = DesiredCatalog { products: vec![product], instances: vec![], prune: false };
-    catalogs.apply(&actor, desired, false).await.unwrap();
-    let services = ApiServices {
-        usage: Arc::new(ProductUsage::new(
-            Arc::clone(&committer),
-            Arc::clone(&catalogs),
-            clock.clone(),
-            AcceptanceWindow::default(),
-        )),
-        batches: Arc::new(UsageBatches::new(
-            Arc::clone(&committer),
-            Arc::clone(&assets),
-            clock.clone(),
-        )),
-        reports: Arc::new(Reports::new(store, committer)),
-        catalogs,
-        assets,
-        access,
-        audit,
-        tokens: Arc::new(AccessTokens::new(SigningKeys::ephemeral().unwrap())),
-        clock,
-        metrics: Arc::new(Metrics::new()),
-    };
-    let limits = CallLimits { calls_in_flight_max: 1 << 20, ..CallLimits::default() };
-    let authentication = Authentication::new(None, true).unwrap();
-    api_router(services, authentication, &limits, &CrossOrigin::Nobody).unwrap().0
-}
 
 fn write(validate_only: bool) -> WriteImageProductUsageRequest {
     let now = jiff::Timestamp::now();
@@ -271,7 +195,7 @@ async fn main() {
     let length = Duration::from_secs_f64(seconds.map_or(2.0, |text| text.parse().unwrap()));
     let directory = tempfile::tempdir().unwrap();
     let store = SledStore::open(StoreOptions::new(directory.path())).unwrap();
-    let router = router(Arc::new(store)).await;
+    let router = support::router(Arc::new(store), false).await.router;
     let request = write(true);
     let (body, framed) = (json(&request), frame(&request));
     println!("one write of {RECORDS} records, {} bytes of JSON, nothing stored:", body.len());

@@ -20,6 +20,7 @@ use super::{
     layers::{self, Call, Layers},
     oauth::TokenEndpoint,
     rest::{Failure, Matched, Rest, dialect::Dialect},
+    self_metering::Protocol,
 };
 use crate::auth::rpc_permissions;
 
@@ -50,8 +51,8 @@ impl Front {
         }
     }
 
-    async fn grpc(&self, request: Request) -> Response {
-        let call = Call::of_method(request.uri().path());
+    async fn grpc(&self, protocol: Protocol, request: Request) -> Response {
+        let call = Call::of_method(request.uri().path(), protocol);
         let refuse = async |status: Status, _: Option<Body>, _: &HeaderValue| status.into_http();
         layers::around(&self.layers, call, request, refuse, |request| async {
             infallible(self.handlers.clone().oneshot(request).await)
@@ -61,7 +62,7 @@ impl Front {
 
     async fn grpc_web(&self, request: Request) -> Response {
         let grpc = service_fn(|request: http::Request<tonic::body::Body>| async {
-            Ok::<_, Infallible>(self.grpc(request.map(Body::new)).await)
+            Ok::<_, Infallible>(self.grpc(Protocol::GrpcWeb, request.map(Body::new)).await)
         });
         infallible(GrpcWebLayer::new().layer(grpc).oneshot(request).await).map(Body::new)
     }
@@ -80,17 +81,18 @@ impl Front {
             }
             Err(None) => Failure::not_found(path),
         };
+        let dialect = self.rest.dialect_of_path(path).clone();
         let refuse = async |status, unread, id: &HeaderValue| {
-            self.rest.refuse(status, &Dialect::OURS, unread, Some(id)).await
+            self.rest.refuse(status, &dialect, unread, Some(id)).await
         };
         layers::around(&self.layers, Call::unknown(), request, refuse, |request| {
-            self.without_method(failure, request)
+            self.without_method(failure, &dialect, request)
         })
         .await
     }
 
     async fn method(&self, matched: Matched, request: Request) -> Response {
-        let call = Call::of_method(matched.grpc_path());
+        let call = Call::of_method(matched.grpc_path(), Protocol::Rest);
         let dialect = matched.dialect();
         let refuse = async |status, unread, id: &HeaderValue| {
             self.rest.refuse(status, &dialect, unread, Some(id)).await
@@ -108,7 +110,7 @@ impl Front {
         layers::around(&self.layers, Call::document(), request, refuse, |request| async move {
             match self.documents.answer(request.method(), request.uri().path()) {
                 Ok(response) => response,
-                Err(failure) => self.without_method(failure, request).await,
+                Err(failure) => self.without_method(failure, &Dialect::OURS, request).await,
             }
         })
         .await
@@ -123,17 +125,23 @@ impl Front {
             if methods.contains(request.method()) {
                 self.tokens.answer(request).await
             } else {
-                self.without_method(Failure::method_not_allowed(methods), request).await
+                let failure = Failure::method_not_allowed(methods);
+                self.without_method(failure, &Dialect::OURS, request).await
             }
         })
         .await
     }
 
     /// Answers what leads to no method.
-    async fn without_method(&self, failure: Failure, request: Request) -> Response {
+    async fn without_method(
+        &self,
+        failure: Failure,
+        dialect: &Dialect,
+        request: Request,
+    ) -> Response {
         let (parts, body) = request.into_parts();
         let id = parts.headers.get(layers::REQUEST_ID);
-        self.rest.refuse(failure, &Dialect::OURS, Some(body), id).await
+        self.rest.refuse(failure, dialect, Some(body), id).await
     }
 }
 
@@ -144,7 +152,7 @@ pub(super) async fn dispatch(State(front): State<Front>, request: Request) -> Re
     if content_type.starts_with(b"application/grpc-web") {
         front.grpc_web(request).await
     } else if content_type.starts_with(b"application/grpc") {
-        front.grpc(request).await
+        front.grpc(Protocol::Grpc, request).await
     } else {
         compressed(&front, request).await
     }

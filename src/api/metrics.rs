@@ -15,8 +15,10 @@ use prometheus_client::{
 use tonic::Code;
 
 use crate::{
-    domain::verdict::RejectionReason,
-    service::{ServiceError, product_usage::RecordVerdict},
+    domain::{api_usage::EventRejection, verdict::RejectionReason},
+    service::{
+        ServiceError, access_log::Tally, api_usage::EventVerdict, product_usage::RecordVerdict,
+    },
     store::StoreStatistics,
 };
 
@@ -36,6 +38,16 @@ struct VerdictLabels {
     verdict: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ValueLabels {
+    value: &'static str,
+}
+
 /// All metrics of a process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -46,6 +58,12 @@ pub struct Metrics {
     records: Family<VerdictLabels, Counter>,
     batches: Family<VerdictLabels, Counter>,
     asset_usages: Counter,
+    events: Family<VerdictLabels, Counter>,
+    /// Calls of our own API whose usage was not recorded.
+    pub calls_not_metered: Counter,
+    access_log_calls: Counter,
+    access_log_entries_dropped: Family<ReasonLabels, Counter>,
+    access_log_values_ignored: Family<ValueLabels, Counter>,
     /// Connections that are open.
     pub connections: Gauge,
     /// Connections that were closed at once because too many were open.
@@ -85,6 +103,11 @@ impl Metrics {
             records: Family::default(),
             batches: Family::default(),
             asset_usages: Counter::default(),
+            events: Family::default(),
+            calls_not_metered: Counter::default(),
+            access_log_calls: Counter::default(),
+            access_log_entries_dropped: Family::default(),
+            access_log_values_ignored: Family::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             tls_reload_failures: Counter::default(),
@@ -115,6 +138,27 @@ impl Metrics {
         to.register("records", "Product usage records judged, by verdict", self.records.clone());
         to.register("batches", "Batches of asset usage judged, by verdict", self.batches.clone());
         to.register("asset_usages", "Asset usages recorded", self.asset_usages.clone());
+        to.register("api_events", "Events of API usage judged, by verdict", self.events.clone());
+        to.register(
+            "calls_not_metered",
+            "Calls whose usage was not recorded: too much was waiting to be",
+            self.calls_not_metered.clone(),
+        );
+        to.register(
+            "access_log_calls",
+            "Calls recorded from the access logs of proxies",
+            self.access_log_calls.clone(),
+        );
+        to.register(
+            "access_log_entries_dropped",
+            "Entries of access logs that were not recorded, by reason",
+            self.access_log_entries_dropped.clone(),
+        );
+        to.register(
+            "access_log_values_ignored",
+            "Values that could not be used in entries of access logs that were recorded without them",
+            self.access_log_values_ignored.clone(),
+        );
         to.register("connections", "Connections open", self.connections.clone());
         to.register(
             "connections_refused",
@@ -199,6 +243,30 @@ impl Metrics {
         self.batches.get_or_create(&VerdictLabels { verdict }).inc();
     }
 
+    /// Counts the verdicts on events of API usage.
+    pub(super) fn count_events(&self, verdicts: &[EventVerdict]) {
+        for verdict in verdicts {
+            let verdict = match verdict {
+                EventVerdict::Accepted => "accepted",
+                EventVerdict::Rejected { reason, .. } => event_reason_name(*reason),
+            };
+            self.events.get_or_create(&VerdictLabels { verdict }).inc();
+        }
+    }
+
+    /// Counts what became of entries of access logs.
+    pub(super) fn count_access_log(&self, tally: &Tally) {
+        self.access_log_calls.inc_by(tally.calls);
+        for (reason, entries) in &tally.dropped {
+            let labels = ReasonLabels { reason: reason.as_str() };
+            self.access_log_entries_dropped.get_or_create(&labels).inc_by(*entries);
+        }
+        for (value, times) in &tally.ignored {
+            let labels = ValueLabels { value: value.as_str() };
+            self.access_log_values_ignored.get_or_create(&labels).inc_by(*times);
+        }
+    }
+
     fn count_verdict(&self, verdict: &'static str, records: u64) {
         self.records.get_or_create(&VerdictLabels { verdict }).inc_by(records);
     }
@@ -236,6 +304,22 @@ fn reason_name(reason: RejectionReason) -> &'static str {
         RejectionReason::InvalidProductId => "invalid_product_id",
         RejectionReason::InvalidQuantity => "invalid_quantity",
         RejectionReason::InvalidId => "invalid_id",
+    }
+}
+
+fn event_reason_name(reason: EventRejection) -> &'static str {
+    match reason {
+        EventRejection::InvalidId => "invalid_id",
+        EventRejection::InvalidClientId => "invalid_client_id",
+        EventRejection::InvalidUserId => "invalid_user_id",
+        EventRejection::InvalidTemplateUri => "invalid_template_uri",
+        EventRejection::InvalidHttpMethod => "invalid_http_method",
+        EventRejection::InvalidStatus => "invalid_status",
+        EventRejection::InvalidPlatform => "invalid_platform",
+        EventRejection::InvalidCount => "invalid_count",
+        EventRejection::InvalidTimestamp => "invalid_timestamp",
+        EventRejection::Expired => "expired",
+        EventRejection::Duplicate => "duplicate",
     }
 }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::result_large_err)]
 
 mod access;
+mod access_log;
 mod actor;
 mod catalog;
 mod client_rates;
@@ -19,8 +20,11 @@ pub mod pb;
 mod product_usage;
 pub mod rest;
 mod router;
+mod self_metering;
 mod status;
 mod usage_batch;
+mod usage_ingest;
+mod usage_query;
 mod usage_report;
 mod usage_stream;
 mod yandex_sign_in;

@@ -19,6 +19,31 @@ pub mod meterd {
     }
 }
 
+/// Envoy's packages.
+pub mod envoy {
+    pub mod config {
+        pub mod core {
+            pub mod v3 {
+                tonic::include_proto!("envoy.config.core.v3");
+            }
+        }
+    }
+    pub mod data {
+        pub mod accesslog {
+            pub mod v3 {
+                tonic::include_proto!("envoy.data.accesslog.v3");
+            }
+        }
+    }
+    pub mod service {
+        pub mod accesslog {
+            pub mod v3 {
+                tonic::include_proto!("envoy.service.accesslog.v3");
+            }
+        }
+    }
+}
+
 /// The vendor's packages.
 pub mod yandex {
     pub mod cloud {

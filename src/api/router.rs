@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use prost_reflect::DescriptorPool;
+use tokio::sync::watch;
 use tonic::{Code, Status, codec::CompressionEncoding, service::RoutesBuilder};
 use tonic_health::server::HealthReporter;
 
 use super::{
     access::AccessHandler,
+    access_log::AccessLogHandler,
     catalog::CatalogHandler,
     client_rates::ClientRates,
     documents::Documents,
@@ -20,11 +22,14 @@ use super::{
     origins::CrossOrigin,
     pb,
     pb::{
+        envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer,
         meterd::v1::{
             access_service_server::AccessServiceServer,
             catalog_service_server::CatalogServiceServer,
             usage_batch_service_server::UsageBatchServiceServer,
             usage_ingest_service_server::UsageIngestServiceServer,
+            usage_job_service_server::UsageJobServiceServer,
+            usage_query_service_server::UsageQueryServiceServer,
             usage_report_service_server::UsageReportServiceServer,
         },
         yandex::cloud::{
@@ -41,16 +46,29 @@ use super::{
     },
     product_usage::ProductUsageHandler,
     rest::{Rest, RestError, dialect::DIALECTS, openapi},
+    self_metering::CallMeter,
     usage_batch::UsageBatchHandler,
+    usage_ingest::UsageIngestHandler,
+    usage_query::UsageQueryHandler,
     usage_report::UsageReportHandler,
-    usage_stream::UsageStreamHandler,
+    usage_stream::UsageStream,
     yandex_sign_in::{EndpointHandler, IamTokenHandler},
 };
 use crate::{
     auth::{Authentication, access_token::AccessTokens},
+    domain::id::IdError,
     service::{
-        access::Access, assets::Assets, audit::AuditTrail, catalogs::Catalogs, clock::Clock,
-        product_usage::ProductUsage, reports::Reports, usage_batches::UsageBatches,
+        access::Access,
+        access_log::AccessLogs,
+        api_usage::{ApiUsage, self_metering::SelfMetering},
+        assets::Assets,
+        audit::AuditTrail,
+        catalogs::Catalogs,
+        clock::Clock,
+        product_usage::ProductUsage,
+        reports::Reports,
+        usage_batches::UsageBatches,
+        usage_queries::UsageQueries,
     },
 };
 
@@ -58,10 +76,18 @@ use crate::{
 pub struct ApiServices {
     /// Writing.
     pub usage: Arc<ProductUsage>,
+    /// Recording API usage.
+    pub api_usage: Arc<ApiUsage>,
+    /// Recording that of our own API; `None` if it shall not be.
+    pub self_metering: Option<Arc<SelfMetering>>,
+    /// Questions about API usage.
+    pub queries: Arc<UsageQueries>,
     /// Reading.
     pub reports: Arc<Reports>,
     /// Reporting asset usage in batches.
     pub batches: Arc<UsageBatches>,
+    /// Reporting API usage by the access logs of proxies.
+    pub access_logs: Arc<AccessLogs>,
     /// The catalog.
     pub catalogs: Arc<Catalogs>,
     /// Its assets.
@@ -76,19 +102,24 @@ pub struct ApiServices {
     pub clock: Arc<dyn Clock>,
     /// Counting.
     pub metrics: Arc<Metrics>,
+    /// True when the server shuts down, for streams whose callers would never end them.
+    pub stopping: watch::Receiver<bool>,
 }
 
 /// The services whose health is reported, by their full names.
 #[must_use]
-pub fn grpc_service_names() -> [&'static str; 10] {
+pub fn grpc_service_names() -> [&'static str; 13] {
     use tonic::server::NamedService as _;
 
     [
         ImageProductUsageServiceServer::<ProductUsageHandler>::NAME,
         ProductUsageServiceServer::<ProductUsageHandler>::NAME,
         OlderImageProductUsageServiceServer::<ProductUsageHandler>::NAME,
-        UsageIngestServiceServer::<UsageStreamHandler>::NAME,
+        UsageIngestServiceServer::<UsageIngestHandler>::NAME,
+        AccessLogServiceServer::<AccessLogHandler>::NAME,
         UsageBatchServiceServer::<UsageBatchHandler>::NAME,
+        UsageQueryServiceServer::<UsageQueryHandler>::NAME,
+        UsageJobServiceServer::<UsageQueryHandler>::NAME,
         UsageReportServiceServer::<UsageReportHandler>::NAME,
         CatalogServiceServer::<CatalogHandler>::NAME,
         AccessServiceServer::<AccessHandler>::NAME,
@@ -122,6 +153,9 @@ pub enum RouterError {
     /// A rule or a dialect of the REST side.
     #[error(transparent)]
     Rest(#[from] RestError),
+    /// For the metering of calls.
+    #[error("a path of the API cannot be recorded: it {0}")]
+    Path(#[from] IdError),
 }
 
 /// Puts the router together; the health service comes with its reporter.
@@ -136,7 +170,11 @@ pub fn api_router(
 ) -> Result<(Router, HealthReporter), RouterError> {
     let ApiServices {
         usage,
+        api_usage,
+        self_metering,
+        queries,
         batches,
+        access_logs,
         reports,
         catalogs,
         assets,
@@ -145,6 +183,7 @@ pub fn api_router(
         tokens,
         clock,
         metrics,
+        stopping,
     } = services;
     let clients: Arc<Access> = Arc::clone(&access);
     let authentication =
@@ -165,11 +204,22 @@ pub fn api_router(
     };
     let usage_batches =
         UsageBatchHandler { batches, rates: Arc::clone(&rates), metrics: Arc::clone(&metrics) };
-    let usage_stream = UsageStreamHandler {
-        usage,
+    let access_logs = AccessLogHandler {
+        logs: access_logs,
         metrics: Arc::clone(&metrics),
+        rates: Arc::clone(&rates),
+        stopping,
+    };
+    let usage_ingest = UsageIngestHandler {
+        stream: UsageStream {
+            usage,
+            metrics: Arc::clone(&metrics),
+            rates: Arc::clone(&rates),
+            messages_in_flight_max: limits.stream_messages_in_flight_max,
+        },
+        api_usage,
         rates,
-        messages_in_flight_max: limits.stream_messages_in_flight_max,
+        metrics: Arc::clone(&metrics),
     };
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -185,8 +235,14 @@ pub fn api_router(
         ))
         .add_service(configured!(ProductUsageServiceServer::new(product_usage.clone()), limits))
         .add_service(configured!(OlderImageProductUsageServiceServer::new(product_usage), limits))
-        .add_service(configured!(UsageIngestServiceServer::new(usage_stream), limits))
+        .add_service(configured!(UsageIngestServiceServer::new(usage_ingest), limits))
+        .add_service(configured!(AccessLogServiceServer::new(access_logs), limits))
         .add_service(configured!(UsageBatchServiceServer::new(usage_batches), limits))
+        .add_service(configured!(
+            UsageQueryServiceServer::new(UsageQueryHandler { queries: Arc::clone(&queries) }),
+            limits
+        ))
+        .add_service(configured!(UsageJobServiceServer::new(UsageQueryHandler { queries }), limits))
         .add_service(configured!(
             UsageReportServiceServer::new(UsageReportHandler { reports }),
             limits
@@ -206,8 +262,12 @@ pub fn api_router(
     let pool = DescriptorPool::decode(pb::DESCRIPTOR_SET)?;
     let rest = Rest::build(&pool, DIALECTS, handlers.clone(), limits.message_bytes_max)?;
     let documents = Documents::new(&openapi::document(&pool, DIALECTS)?);
+    let meter = self_metering
+        .map(|metering| CallMeter::new(metering, Arc::clone(&metrics), rest.templates()))
+        .transpose()?
+        .map(Arc::new);
     let front = Front::new(
-        Layers::new(authentication, clock, metrics, limits),
+        Layers::new(authentication, clock, metrics, meter, limits),
         handlers,
         rest,
         documents,

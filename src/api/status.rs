@@ -68,6 +68,9 @@ pub(super) fn from_service(error: ServiceError) -> Status {
         ServiceError::FailedPrecondition(text) => {
             with_reason(Code::FailedPrecondition, text, "FAILED_PRECONDITION", None)
         }
+        ServiceError::TooManyQueries { ref what, retry_after } => {
+            with_reason(Code::ResourceExhausted, what.clone(), "TOO_MANY_QUERIES", retry_after)
+        }
         ServiceError::Overloaded { retry_after } => with_reason(
             Code::ResourceExhausted,
             "too many records are waiting to be stored; nothing of this request was, try again later",
@@ -207,6 +210,12 @@ pub(super) fn client_too_fast(records_per_second: u32, retry_after: Duration) ->
         "this client may report {records_per_second} records a second; nothing of this request was stored, try again later"
     );
     with_reason(Code::ResourceExhausted, text, "CLIENT_RATE_EXCEEDED", Some(retry_after))
+}
+
+/// A stream that its caller would not end.
+pub(super) fn shutting_down() -> Status {
+    let text = "the server is shutting down; connect again";
+    with_reason(Code::Unavailable, text, "SHUTTING_DOWN", None)
 }
 
 /// The caller's deadline passed.

@@ -1,21 +1,17 @@
 //! The usage stream: many messages under way at once, answered in their order.
 
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::task::JoinHandle;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Status, Streaming};
 use tracing::Instrument as _;
 
 use super::{
-    actor::principal,
     client_rates::ClientRates,
     convert::product_usage::{Reported, from_stream, to_stream},
     metrics::Metrics,
-    pb::meterd::v1::{
-        StreamProductUsageRequest, StreamProductUsageResponse,
-        usage_ingest_service_server::UsageIngestService,
-    },
+    pb::meterd::v1::{StreamProductUsageRequest, StreamProductUsageResponse},
     status,
 };
 use crate::{
@@ -26,9 +22,9 @@ use crate::{
 
 type Answer = Result<StreamProductUsageResponse, Status>;
 
-/// Serves `meterd.v1.UsageIngestService`.
+/// Serves the method StreamProductUsage of `meterd.v1.UsageIngestService`.
 #[derive(Debug, Clone)]
-pub(super) struct UsageStreamHandler {
+pub(super) struct UsageStream {
     pub(super) usage: Arc<ProductUsage>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) rates: Arc<ClientRates>,
@@ -36,7 +32,7 @@ pub(super) struct UsageStreamHandler {
     pub(super) messages_in_flight_max: usize,
 }
 
-impl UsageStreamHandler {
+impl UsageStream {
     /// Queues one message, and answers what its answer will be. Both run as tasks of their own: a caller
     /// that hangs up does not stop them.
     async fn queue(
@@ -66,12 +62,13 @@ impl UsageStreamHandler {
 
     /// The messages' answers to come, in their order. A message is queued before the next one is looked at, so
     /// the first of two that contradict each other wins; and nothing after one that breaks the rules is taken.
-    fn answers(
+    pub(super) fn answers(
         self,
         principal: Principal,
         messages: Streaming<StreamProductUsageRequest>,
-    ) -> impl Stream<Item = impl Future<Output = Answer>> {
-        stream::unfold(Some((self, principal, messages)), |state| async {
+    ) -> impl Stream<Item = Answer> {
+        let messages_in_flight_max = self.messages_in_flight_max.max(1);
+        let answers = stream::unfold(Some((self, principal, messages)), |state| async {
             let (handler, principal, mut messages) = state?;
             let queued = match messages.next().await? {
                 Ok(message) => handler.queue(&principal, message).await,
@@ -80,29 +77,12 @@ impl UsageStreamHandler {
             let goes_on = queued.is_ok();
             let answer = async move { queued?.await.unwrap_or_else(|_| Err(panicked())) };
             Some((answer, goes_on.then_some((handler, principal, messages))))
-        })
+        });
+        // Reads ahead this far and no further: that is the back-pressure.
+        answers.buffered(messages_in_flight_max)
     }
 }
 
 fn panicked() -> Status {
     Status::internal("internal error")
-}
-
-#[tonic::async_trait]
-impl UsageIngestService for UsageStreamHandler {
-    type StreamProductUsageStream =
-        Pin<Box<dyn Stream<Item = Result<StreamProductUsageResponse, Status>> + Send + 'static>>;
-
-    async fn stream_product_usage(
-        &self,
-        request: Request<Streaming<StreamProductUsageRequest>>,
-    ) -> Result<Response<Self::StreamProductUsageStream>, Status> {
-        let principal = principal(&request)?;
-        let answers = self
-            .clone()
-            .answers(principal, request.into_inner())
-            // Reads ahead this far and no further: that is the back-pressure.
-            .buffered(self.messages_in_flight_max.max(1));
-        Ok(Response::new(Box::pin(answers)))
-    }
 }

@@ -16,8 +16,24 @@ const WRITE_PRODUCT: Access = Access::AnyOf(&[Permission::UsageProductWrite]);
 const VIEW_PRODUCT: Access = Access::AnyOf(&[Permission::UsageProductView]);
 const REPORT_ASSETS: Access = Access::AnyOf(&[Permission::UsageAssetReport]);
 const VIEW_ASSETS: Access = Access::AnyOf(&[Permission::UsageAssetView]);
+const WRITE_API: Access = Access::AnyOf(&[Permission::UsageApiWrite]);
 const VIEW_BATCHES: Access =
     Access::AnyOf(&[Permission::UsageAssetReport, Permission::UsageAssetView]);
+// As the vendor has them.
+const VIEW_ORGANIZATION: Access =
+    Access::AnyOf(&[Permission::OauthClientView, Permission::UsageOrganizationView]);
+const VIEW_CLIENT: Access =
+    Access::AnyOf(&[Permission::OauthClientView, Permission::UsageClientView]);
+const SEARCH: Access =
+    Access::AnyOf(&[Permission::OauthClientView, Permission::UsageSimpleSearchView]);
+const ORGANIZATION_JOBS: Access = Access::AnyOf(&[Permission::UsageOrganizationView]);
+const CLIENT_JOBS: Access = Access::AnyOf(&[Permission::UsageClientView]);
+const ANY_QUERY: Access = Access::AnyOf(&[
+    Permission::OauthClientView,
+    Permission::UsageClientView,
+    Permission::UsageOrganizationView,
+    Permission::UsageSimpleSearchView,
+]);
 const VIEW_CATALOG: Access = Access::AnyOf(&[Permission::CatalogView, Permission::CatalogAdmin]);
 const ADMINISTER_ACCESS: Access = Access::AnyOf(&[Permission::AccessAdmin]);
 const CHANGE_CATALOG: Access = Access::AnyOf(&[Permission::CatalogAdmin]);
@@ -28,6 +44,21 @@ pub const RPC_ACCESS: &[(&str, Access)] = &[
     ("/yandex.cloud.marketplace.metering.v1.ImageProductUsageService/Write", WRITE_PRODUCT),
     ("/yandex.cloud.marketplace.metering.v1.ProductUsageService/Write", WRITE_PRODUCT),
     ("/meterd.v1.UsageIngestService/StreamProductUsage", WRITE_PRODUCT),
+    ("/meterd.v1.UsageIngestService/RecordApiUsage", WRITE_API),
+    ("/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs", WRITE_API),
+    ("/meterd.v1.UsageQueryService/StartOrganizationQuery", VIEW_ORGANIZATION),
+    ("/meterd.v1.UsageQueryService/GetOrganizationQueryResult", VIEW_ORGANIZATION),
+    ("/meterd.v1.UsageQueryService/StartClientQuery", VIEW_CLIENT),
+    ("/meterd.v1.UsageQueryService/StartClientSummary", VIEW_CLIENT),
+    ("/meterd.v1.UsageQueryService/GetClientQueryResult", VIEW_CLIENT),
+    ("/meterd.v1.UsageQueryService/StartSimpleSearch", SEARCH),
+    ("/meterd.v1.UsageQueryService/GetSimpleSearchResult", SEARCH),
+    ("/meterd.v1.UsageQueryService/CreateOrganizationAggregatesJob", ORGANIZATION_JOBS),
+    ("/meterd.v1.UsageQueryService/GetOrganizationAggregatesJob", ORGANIZATION_JOBS),
+    ("/meterd.v1.UsageQueryService/CreateClientAggregatesJob", CLIENT_JOBS),
+    ("/meterd.v1.UsageQueryService/GetClientAggregatesJob", CLIENT_JOBS),
+    ("/meterd.v1.UsageJobService/GetJob", ANY_QUERY),
+    ("/meterd.v1.UsageJobService/CancelJob", ANY_QUERY),
     ("/meterd.v1.UsageReportService/QueryProductUsage", VIEW_PRODUCT),
     ("/meterd.v1.UsageBatchService/ReportUsageBatch", REPORT_ASSETS),
     ("/meterd.v1.UsageBatchService/GetUsageBatch", VIEW_BATCHES),
@@ -75,6 +106,12 @@ pub const RPC_ACCESS: &[(&str, Access)] = &[
 /// The row of a method; `None` if there is no such method.
 #[must_use]
 pub fn find(path: &str) -> Option<&'static (&'static str, Access)> {
+    RPC_ACCESS.get(row_of(path)?)
+}
+
+/// The number of a method's row, from 0.
+#[must_use]
+pub fn row_of(path: &str) -> Option<usize> {
     // A handful of string comparisons of different lengths: cheaper than hashing the path.
-    RPC_ACCESS.iter().find(|(known, _)| *known == path)
+    RPC_ACCESS.iter().position(|(known, _)| *known == path)
 }

@@ -75,14 +75,22 @@ pub(super) enum LineError {
     Io(io::Error),
 }
 
-/// A number, or one in quotes as 64-bit JSON numbers often come.
+/// A quantity: a number, or one in quotes as 64-bit JSON numbers often come.
 pub(super) fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-    struct Visitor;
+    whole_number_as("quantity", deserializer)
+}
+
+/// The same for something that is called otherwise.
+pub(super) fn whole_number_as<'de, D: Deserializer<'de>>(
+    name: &'static str,
+    deserializer: D,
+) -> Result<i64, D::Error> {
+    struct Visitor(&'static str);
     impl de::Visitor<'_> for Visitor {
         type Value = i64;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a whole number of 64 bits as the quantity")
+            write!(f, "a whole number of 64 bits as the {}", self.0)
         }
 
         fn visit_i64<E: de::Error>(self, number: i64) -> Result<i64, E> {
@@ -98,7 +106,7 @@ pub(super) fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result
             text.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
         }
     }
-    deserializer.deserialize_any(Visitor)
+    deserializer.deserialize_any(Visitor(name))
 }
 
 /// Reads line by line; with every line comes its number, from 1.

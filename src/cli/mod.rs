@@ -16,8 +16,10 @@ mod lines;
 mod openapi;
 mod output;
 mod query;
+mod record_api;
 mod records;
 mod report_batch;
+mod reporting;
 mod serve;
 mod terminal;
 mod verify;
@@ -50,6 +52,7 @@ enum Command {
     #[command(subcommand)]
     Assets(assets::AssetsCommand),
     Write(write::WriteCommand),
+    RecordApi(record_api::RecordApiCommand),
     ReportBatch(report_batch::ReportBatchCommand),
     Query(query::QueryCommand),
     Records(records::RecordsCommand),
@@ -78,6 +81,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> CommandResult {
         Command::Catalog(command) => block_on(command.run()),
         Command::Assets(command) => block_on(command.run()),
         Command::Write(command) => block_on(command.run()),
+        Command::RecordApi(command) => block_on(command.run()),
         Command::ReportBatch(command) => block_on(command.run()),
         Command::Query(command) => block_on(command.run()),
         Command::Records(command) => block_on(command.run()),

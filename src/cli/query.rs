@@ -1,5 +1,6 @@
 //! `meterd query`: how much was used, by whom, when.
 
+mod api;
 mod assets;
 mod rows;
 
@@ -29,6 +30,9 @@ use crate::{
 use rows::Page;
 pub(super) use rows::{Report, quantity};
 
+/// Days that are asked for where days are the finest and none are named, today included.
+const DAYS_DEFAULT: i64 = 30;
+
 /// Add usage up by time and by product, instance, SKU or client
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -42,6 +46,8 @@ pub(super) struct QueryCommand {
 #[derive(Debug, Subcommand)]
 enum OtherUsage {
     Assets(assets::AssetsQuery),
+    // By far the largest.
+    Api(Box<api::ApiQuery>),
 }
 
 #[derive(Debug, Args)]
@@ -106,7 +112,7 @@ enum Order {
 enum QueryForm {
     #[default]
     Table,
-    /// One document; quantities are decimal strings, since they may exceed 64 bits
+    /// One document; quantities are decimal strings, since they may exceed 64 bits, counts are numbers
     Json,
     Csv,
     /// A bar for every bucket
@@ -117,6 +123,7 @@ impl QueryCommand {
     pub(super) async fn run(self) -> CommandResult {
         match self.other {
             Some(OtherUsage::Assets(query)) => query.run().await,
+            Some(OtherUsage::Api(query)) => query.run().await,
             None => self.products.run().await,
         }
     }
@@ -196,6 +203,14 @@ pub(super) fn last_day(now: Timestamp) -> HalfOpenInterval {
     let end = start.saturating_add(SignedDuration::from_hours(1)).unwrap_or(now);
     let start = end.saturating_sub(SignedDuration::from_hours(24)).unwrap_or(start);
     HalfOpenInterval::new(start, end).expect("24 hours end after they start")
+}
+
+/// The last days in UTC, the current one included.
+fn last_days() -> String {
+    let today = SystemClock.now().to_zoned(TimeZone::UTC).date();
+    let tomorrow = today.tomorrow().unwrap_or(today);
+    let first = tomorrow.saturating_sub(SignedDuration::from_hours(24 * DAYS_DEFAULT));
+    format!("{first}/{tomorrow}")
 }
 
 impl Granularity {

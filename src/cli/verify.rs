@@ -36,6 +36,7 @@ impl VerifyCommand {
 
         let mut out = io::stdout().lock();
         writeln!(out, "records       {}", report.records)?;
+        writeln!(out, "api events    {}", report.api_events)?;
         writeln!(out, "log chunks    {}", report.log_chunks)?;
         writeln!(out, "uuids         {}", report.index_keys)?;
         writeln!(out, "batches       {}", report.batches)?;

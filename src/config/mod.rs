@@ -11,4 +11,4 @@ mod units;
 
 pub use file::{ConfigError, read};
 pub use options::ServeOptions;
-pub use units::{ByteSize, HumanDuration, UnitError};
+pub use units::{ByteSize, HumanDuration, Switch, UnitError};

@@ -1,11 +1,15 @@
 //! Every setting of `serve`.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+};
 
 use clap::{ArgAction, Args, builder::BoolishValueParser};
 use serde::Deserialize;
 
-use super::units::{ByteSize, HumanDuration};
+use super::units::{ByteSize, HumanDuration, Switch};
 use crate::telemetry::LogFormat;
 
 /// What can be set, each `None` until somebody sets it. Doc comments are the help texts.
@@ -80,6 +84,10 @@ pub struct ServeOptions {
         action = ArgAction::Set)]
     pub dev: Option<bool>,
 
+    /// Whether the calls that are answered are recorded as API usage of their callers [default: on]
+    #[arg(long, env = "METERD_SELF_METERING", value_name = "SWITCH")]
+    pub self_metering: Option<Switch>,
+
     /// Oldest usage that is accepted; older is EXPIRED [default: 1h]
     #[arg(long, env = "METERD_ACCEPT_PAST", value_name = "DURATION")]
     pub accept_past: Option<HumanDuration>,
@@ -87,6 +95,28 @@ pub struct ServeOptions {
     /// How far in the future usage may lie, because clocks differ [default: 30s]
     #[arg(long, env = "METERD_CLOCK_SKEW", value_name = "DURATION")]
     pub clock_skew: Option<HumanDuration>,
+
+    /// Templates of paths in the access logs of proxies, such as /v1/products/{id}; separated by commas. A route's name
+    /// that begins with / comes first [default: none]
+    #[arg(
+        long,
+        env = "METERD_ACCESS_LOG_TEMPLATE",
+        value_name = "TEMPLATES",
+        value_delimiter = ','
+    )]
+    pub access_log_template: Option<Vec<String>>,
+
+    /// Header of requests that names the client, in the access logs of proxies [default: x-client-id]
+    #[arg(long, env = "METERD_ACCESS_LOG_CLIENT_HEADER", value_name = "HEADER")]
+    pub access_log_client_header: Option<String>,
+
+    /// Header of requests that names the user, in the access logs of proxies [default: x-user-id]
+    #[arg(long, env = "METERD_ACCESS_LOG_USER_HEADER", value_name = "HEADER")]
+    pub access_log_user_header: Option<String>,
+
+    /// Header of requests that names the platform, in the access logs of proxies [default: x-platform]
+    #[arg(long, env = "METERD_ACCESS_LOG_PLATFORM_HEADER", value_name = "HEADER")]
+    pub access_log_platform_header: Option<String>,
 
     /// How long calls under way may take to finish when the server stops [default: 10s]
     #[arg(long, env = "METERD_DRAIN_TIMEOUT", value_name = "DURATION")]
@@ -133,6 +163,14 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_STREAM_MESSAGES_IN_FLIGHT_MAX", value_name = "N")]
     pub stream_messages_in_flight_max: Option<usize>,
 
+    /// Usage queries that run at once [default: 2]
+    #[arg(long, env = "METERD_QUERY_WORKERS", value_name = "N")]
+    pub query_workers: Option<NonZeroUsize>,
+
+    /// How long the results of usage queries are kept [default: 24h]
+    #[arg(long, env = "METERD_QUERY_RETENTION", value_name = "DURATION")]
+    pub query_retention: Option<HumanDuration>,
+
     /// Records that each client may report in a second: unary calls beyond it are refused, streams slowed down
     /// [default: no limit]
     #[arg(long, env = "METERD_CLIENT_RECORDS_PER_SECOND", value_name = "N")]
@@ -175,8 +213,13 @@ impl ServeOptions {
             oidc_client_claim,
             oidc_permissions_claim,
             dev,
+            self_metering,
             accept_past,
             clock_skew,
+            access_log_template,
+            access_log_client_header,
+            access_log_user_header,
+            access_log_platform_header,
             drain_timeout,
             cors_origin,
             log_format,
@@ -188,6 +231,8 @@ impl ServeOptions {
             message_size_max,
             calls_in_flight_max,
             stream_messages_in_flight_max,
+            query_workers,
+            query_retention,
             client_records_per_second,
             client_burst,
             connections_max,

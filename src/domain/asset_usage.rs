@@ -24,6 +24,13 @@ impl UsageDay {
         Self(EPOCH.duration_until(date).as_hours().div_euclid(24).try_into().unwrap_or_default())
     }
 
+    /// The UTC day of an instant.
+    #[must_use]
+    pub fn of_instant(instant: Timestamp) -> Self {
+        let (day, _) = QuarterHour::of(instant).day_and_slot();
+        Self(i32::try_from(day).unwrap_or_default())
+    }
+
     /// The day that is so many days after 1970-01-01; `None` outside the calendar (years −9999 to 9999).
     #[must_use]
     pub fn from_number(days: i64) -> Option<Self> {
@@ -176,6 +183,18 @@ mod tests {
             assert_eq!(UsageDay::from_number(number), Some(day));
         }
         assert_eq!(UsageDay::from_number(2_932_897), None);
+        for (instant, number) in [
+            ("1969-12-31T23:59:59.999999999Z", -1),
+            ("1970-01-01T00:00:00Z", 0),
+            ("2026-11-20T23:59:59.999Z", 20_777),
+            ("2026-11-21T00:00:00+01:00", 20_777),
+        ] {
+            assert_eq!(
+                UsageDay::of_instant(instant.parse().unwrap()).number(),
+                number,
+                "{instant}"
+            );
+        }
         assert_eq!(UsageDay::from_number(i64::MAX), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
-use super::limits::{BATCH_ID_CHARS_MAX, ID_CHARS_MAX};
+use super::limits::{BATCH_ID_CHARS_MAX, ID_CHARS_MAX, TEMPLATE_URI_CHARS_MAX};
 
 /// Why a text is not an identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -117,6 +117,18 @@ identifier! {
 identifier! {
     /// The caller's identity for a batch of asset usage.
     BatchId, BATCH_ID_CHARS_MAX
+}
+identifier! {
+    /// A user of an API, as whoever reports its usage calls it.
+    UserId, ID_CHARS_MAX
+}
+identifier! {
+    /// Through what an API is used, such as `web` or `ios`.
+    PlatformName, ID_CHARS_MAX
+}
+identifier! {
+    /// The path of an API, with names for what varies: `/v1/products/{id}`.
+    TemplateUri, TEMPLATE_URI_CHARS_MAX
 }
 
 #[cfg(test)]

@@ -48,30 +48,8 @@ impl HalfOpenInterval {
     /// # Errors
     /// [`IntervalError`] says which part is wrong.
     pub fn parse(text: &str, zone: &TimeZone) -> Result<Self, IntervalError> {
-        let (first, second) = text.split_once('/').ok_or(IntervalError::Shape)?;
-        if second.contains('/') {
-            return Err(IntervalError::Shape);
-        }
-        let (start, end) = match (duration(first)?, duration(second)?) {
-            (Some(_), Some(_)) => return Err(IntervalError::Shape),
-            (None, None) => (instant(first, zone)?, instant(second, zone)?),
-            (None, Some(span)) => {
-                let start = instant(first, zone)?;
-                let end = start.checked_add(span).map_err(|_| IntervalError::OutOfRange)?;
-                (start, end)
-            }
-            (Some(span), None) => {
-                let end = instant(second, zone)?;
-                let start = end.checked_sub(span).map_err(|_| IntervalError::OutOfRange)?;
-                (start, end)
-            }
-        };
-        for end in [&start, &end] {
-            if !(1..=9999).contains(&end.with_time_zone(TimeZone::UTC).year()) {
-                return Err(IntervalError::OutOfRange);
-            }
-        }
-        Self::new(start.timestamp(), end.timestamp())
+        let (start, end) = parse_ends(text, zone)?;
+        Self::new(start, end)
     }
 
     /// The first instant inside.
@@ -97,6 +75,37 @@ impl fmt::Display for HalfOpenInterval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.start, self.end)
     }
+}
+
+/// Reads both ends of an interval, whichever comes first, as [`HalfOpenInterval::parse`] does.
+///
+/// # Errors
+/// [`IntervalError`] says which part is wrong.
+pub fn parse_ends(text: &str, zone: &TimeZone) -> Result<(Timestamp, Timestamp), IntervalError> {
+    let (first, second) = text.split_once('/').ok_or(IntervalError::Shape)?;
+    if second.contains('/') {
+        return Err(IntervalError::Shape);
+    }
+    let (start, end) = match (duration(first)?, duration(second)?) {
+        (Some(_), Some(_)) => return Err(IntervalError::Shape),
+        (None, None) => (instant(first, zone)?, instant(second, zone)?),
+        (None, Some(span)) => {
+            let start = instant(first, zone)?;
+            let end = start.checked_add(span).map_err(|_| IntervalError::OutOfRange)?;
+            (start, end)
+        }
+        (Some(span), None) => {
+            let end = instant(second, zone)?;
+            let start = end.checked_sub(span).map_err(|_| IntervalError::OutOfRange)?;
+            (start, end)
+        }
+    };
+    for end in [&start, &end] {
+        if !(1..=9999).contains(&end.with_time_zone(TimeZone::UTC).year()) {
+            return Err(IntervalError::OutOfRange);
+        }
+    }
+    Ok((start.timestamp(), end.timestamp()))
 }
 
 fn duration(part: &str) -> Result<Option<Span>, IntervalError> {

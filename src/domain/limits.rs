@@ -17,6 +17,15 @@ pub const BATCH_QUANTITY_MAX: i64 = i32::MAX as i64;
 /// Longest spelling of a usage date, in characters.
 pub const DATE_TEXT_CHARS_MAX: usize = 100;
 
+/// Longest template of an API's path, in characters.
+pub const TEMPLATE_URI_CHARS_MAX: usize = 200;
+
+/// Longest name of an HTTP method that a report may carry, in characters.
+pub const METHOD_CHARS_MAX: usize = 16;
+
+/// Most events in one report of API usage.
+pub const API_EVENTS_MAX: usize = 1000;
+
 /// Most assets in one catalog change.
 pub const ASSETS_PER_APPLY_MAX: usize = 1000;
 

@@ -2,6 +2,7 @@
 //! arithmetic of totals. Pure: no I/O, no clock, no randomness, no wire or storage types.
 
 pub mod access;
+pub mod api_usage;
 pub mod asset;
 pub mod asset_usage;
 pub mod audit;

@@ -13,6 +13,16 @@ pub enum Permission {
     UsageAssetReport,
     /// See asset usage.
     UsageAssetView,
+    /// Report API usage.
+    UsageApiWrite,
+    /// See the API usage of single clients, and the organization's by the older queries. The vendor's name.
+    OauthClientView,
+    /// See the API usage of single clients.
+    UsageClientView,
+    /// See the organization's API usage.
+    UsageOrganizationView,
+    /// Search the organization's API usage. The vendor's name.
+    UsageSimpleSearchView,
     /// See the catalog.
     CatalogView,
     /// Change the catalog.
@@ -28,11 +38,16 @@ pub struct UnknownPermission;
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 12] = [
         Self::UsageProductWrite,
         Self::UsageProductView,
         Self::UsageAssetReport,
         Self::UsageAssetView,
+        Self::UsageApiWrite,
+        Self::OauthClientView,
+        Self::UsageClientView,
+        Self::UsageOrganizationView,
+        Self::UsageSimpleSearchView,
         Self::CatalogView,
         Self::CatalogAdmin,
         Self::AccessAdmin,
@@ -46,6 +61,11 @@ impl Permission {
             Self::UsageProductView => "usage:product:view",
             Self::UsageAssetReport => "usage:asset:report",
             Self::UsageAssetView => "usage:asset:view",
+            Self::UsageApiWrite => "usage:api:write",
+            Self::OauthClientView => "oauth:client:view",
+            Self::UsageClientView => "usage:client:view",
+            Self::UsageOrganizationView => "usage:organization:view",
+            Self::UsageSimpleSearchView => "usage:simpleSearch:view",
             Self::CatalogView => "catalog:view",
             Self::CatalogAdmin => "catalog:admin",
             Self::AccessAdmin => "access:admin",

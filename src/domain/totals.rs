@@ -35,14 +35,16 @@ impl UsageFilter {
     /// Whether usage of this target, SKU and client is wanted.
     #[must_use]
     pub fn matches(&self, target: &UsageTarget, sku: &SkuId, client: &ClientId) -> bool {
-        fn allows<T: PartialEq>(wanted: &[T], value: Option<&T>) -> bool {
-            wanted.is_empty() || value.is_some_and(|value| wanted.contains(value))
-        }
         allows(&self.products, Some(&target.product))
             && allows(&self.instances, target.instance.as_ref())
             && allows(&self.skus, Some(sku))
             && allows(&self.clients, Some(client))
     }
+}
+
+/// Whether a list of wanted values lets one through: an empty list does with all.
+pub(super) fn allows<T: PartialEq>(wanted: &[T], value: Option<&T>) -> bool {
+    wanted.is_empty() || value.is_some_and(|value| wanted.contains(value))
 }
 
 /// Asks the store for totals.

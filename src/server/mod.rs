@@ -11,6 +11,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
+    time::MissedTickBehavior,
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 
@@ -36,21 +37,28 @@ use crate::{
     },
     service::{
         ServiceError,
+        acceptance::AcceptanceWindow,
         access::Access,
+        access_log::{AccessLogRules, AccessLogs},
+        api_usage::{ApiUsage, self_metering::SelfMetering},
         assets::Assets,
         audit::AuditTrail,
         catalogs::Catalogs,
         clock::Clock,
         committer::{Committer, CommitterLimits},
-        product_usage::{AcceptanceWindow, ProductUsage},
+        product_usage::ProductUsage,
         reports::Reports,
         usage_batches::UsageBatches,
+        usage_queries::{QueryLimits, UsageQueries},
     },
     store::{StoreStatus, UsageStore},
 };
 
 /// How often the health service looks whether the store still takes writes.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often the usage of our own API is stored.
+const METERING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How to serve.
 #[derive(Debug, Clone)]
@@ -69,6 +77,14 @@ pub struct ServerConfig {
     pub committer: CommitterLimits,
     /// Which usage times are accepted.
     pub window: AcceptanceWindow,
+    /// Whether the calls that are answered are recorded as API usage. Default: they are.
+    pub self_metering: bool,
+    /// Limits of usage queries.
+    pub queries: QueryLimits,
+    /// Where usage queries sort what does not fit into memory, in nameless files.
+    pub spill: PathBuf,
+    /// How entries of proxies' access logs are read.
+    pub access_log: AccessLogRules,
     /// How callers are recognised.
     pub authentication: Authentication,
     /// TLS for the API; `None` for connections in the clear.
@@ -123,9 +139,12 @@ pub struct Server {
     catalogs: Arc<Catalogs>,
     access: Arc<Access>,
     metrics: Arc<Metrics>,
+    self_metering: Option<Arc<SelfMetering>>,
+    queries: Arc<UsageQueries>,
     tls: Option<Arc<Tls>>,
     issuer_keys: Option<IssuerKeys>,
     reload: Arc<Notify>,
+    draining: watch::Sender<bool>,
     router: axum::Router,
     health: HealthReporter,
 }
@@ -163,7 +182,25 @@ impl Server {
             None => SigningKeys::ephemeral()?,
         };
         let committer = Committer::start(Arc::clone(&store), Arc::clone(&clock), config.committer)?;
+        let api_usage = ApiUsage::new(Arc::clone(&committer), Arc::clone(&clock), config.window);
+        let api_usage = Arc::new(api_usage);
+        let self_metering = config
+            .self_metering
+            .then(|| Arc::new(SelfMetering::new(Arc::clone(&api_usage), Arc::clone(&clock))));
+        let queries = UsageQueries::start(
+            Arc::clone(&store),
+            Arc::clone(&committer),
+            Arc::clone(&access),
+            Arc::clone(&clock),
+            config.queries,
+            config.spill.clone(),
+        )?;
+        let queries = Arc::new(queries);
+        let (draining, stopping) = watch::channel(false);
         let services = ApiServices {
+            queries: Arc::clone(&queries),
+            api_usage: Arc::clone(&api_usage),
+            self_metering: self_metering.clone(),
             usage: Arc::new(ProductUsage::new(
                 Arc::clone(&committer),
                 Arc::clone(&catalogs),
@@ -175,6 +212,12 @@ impl Server {
                 Arc::clone(&assets),
                 Arc::clone(&clock),
             )),
+            access_logs: Arc::new(AccessLogs::new(
+                api_usage,
+                Arc::clone(&clock),
+                config.window,
+                config.access_log.clone(),
+            )),
             reports: Arc::new(Reports::new(Arc::clone(&store), Arc::clone(&committer))),
             catalogs: Arc::clone(&catalogs),
             assets,
@@ -183,6 +226,7 @@ impl Server {
             tokens: Arc::new(AccessTokens::new(keys)),
             clock,
             metrics: Arc::clone(&metrics),
+            stopping,
         };
         let issuer_keys = config.outside_issuer.clone().map(IssuerKeys::open).transpose()?;
         let mut authentication = config.authentication.clone();
@@ -202,9 +246,12 @@ impl Server {
             catalogs,
             access,
             metrics,
+            self_metering,
+            queries,
             tls,
             issuer_keys,
             reload: Arc::new(Notify::new()),
+            draining,
             router,
             health,
         })
@@ -246,7 +293,7 @@ impl Server {
     /// # Errors
     /// None today; kept for listeners that can fail while serving.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
-        let (draining, watching) = watch::channel(false);
+        let watching = self.draining.subscribe();
         let (stopping_admin, admin_watching) = watch::channel(false);
         set_health(&self.health, ServingStatus::Serving).await;
         let health = tokio::spawn(watch_writes(
@@ -254,6 +301,7 @@ impl Server {
             Arc::clone(&self.committer),
             self.health.clone(),
         ));
+        let metering = self.self_metering.clone().map(|metering| tokio::spawn(meter(metering)));
         let admin = Admin {
             store: Arc::clone(&self.store),
             committer: Arc::clone(&self.committer),
@@ -293,11 +341,17 @@ impl Server {
         health.abort();
         set_health(&self.health, ServingStatus::NotServing).await;
         // Receivers live as long as the tasks; if those are gone there is nothing to tell.
-        let _ = draining.send(true);
+        let _ = self.draining.send(true);
         let _ = api.await;
         for watching in [certificates, issuer_keys].into_iter().flatten() {
             let _ = watching.await;
         }
+        if let (Some(task), Some(metering)) = (metering, self.self_metering) {
+            task.abort();
+            store_counts(&metering).await;
+        }
+        let queries = self.queries;
+        let _ = tokio::task::spawn_blocking(move || queries.shut_down()).await;
         let committer = self.committer;
         let _ = tokio::task::spawn_blocking(move || committer.shut_down()).await;
         let _ = stopping_admin.send(true);
@@ -316,6 +370,23 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Server
 async fn set_health(health: &HealthReporter, status: ServingStatus) {
     for service in grpc_service_names().into_iter().chain([""]) {
         health.set_service_status(service, status).await;
+    }
+}
+
+/// Stores what was counted about our own API, again and again.
+async fn meter(metering: Arc<SelfMetering>) {
+    let mut interval = tokio::time::interval(METERING_INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        store_counts(&metering).await;
+    }
+}
+
+async fn store_counts(metering: &SelfMetering) {
+    if let Err(error) = metering.store().await {
+        // Why the store takes no writes is in the log already; the counts are kept.
+        tracing::debug!(%error, "the usage of our own API could not be stored");
     }
 }
 

@@ -21,11 +21,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, onesho
 use super::{ServiceError, clock::Clock, store_reads::StoreReads};
 use crate::{
     domain::{
+        api_usage::ApiReport,
         asset_usage::{AssetBatch, BatchDecision},
         usage::Submission,
         verdict::Decision,
     },
-    store::{CommitDecisions, CommitGroup, Probe, ProbeResult, ProbedSubmission, UsageStore},
+    store::{CommitDecisions, CommitGroup, Probe, ProbeResult, Probed, Reported, UsageStore},
 };
 
 /// Suggested to callers that are refused: a few groups later there is room again.
@@ -64,7 +65,8 @@ pub enum Admission {
 type Answer<T> = oneshot::Sender<Result<T, ServiceError>>;
 
 enum Work {
-    Submission(ProbedSubmission, Answer<Vec<Decision>>),
+    Submission(Probed<Submission>, Answer<Vec<Decision>>),
+    ApiReport(Probed<ApiReport>, Answer<Vec<Decision>>),
     Batch(AssetBatch, Answer<BatchDecision>),
 }
 
@@ -82,13 +84,14 @@ struct Room {
 impl Waiting {
     fn records(&self) -> usize {
         match &self.work {
-            Work::Submission(probed, _) => probed.submission.records.len(),
+            Work::Submission(probed, _) => probed.report.records.len(),
+            Work::ApiReport(probed, _) => probed.report.events.len(),
             Work::Batch(batch, _) => batch.usages.len(),
         }
     }
 }
 
-/// A submission that has its place in the queue. Dropping it does not withdraw it.
+/// A report that has its place in the queue. Dropping it does not withdraw it.
 #[derive(Debug)]
 pub struct Queued(oneshot::Receiver<Result<Vec<Decision>, ServiceError>>);
 
@@ -176,15 +179,40 @@ impl Committer {
         submission: Submission,
         admission: Admission,
     ) -> Result<Queued, ServiceError> {
+        self.enqueue(submission, admission, Work::Submission).await
+    }
+
+    /// Has events of API usage decided and stored; durable on return. Dropping the future before they were queued
+    /// withdraws them; afterwards it changes nothing.
+    ///
+    /// # Errors
+    /// What [`Self::submit`] says.
+    pub async fn submit_events(
+        &self,
+        report: ApiReport,
+        admission: Admission,
+    ) -> Result<Vec<Decision>, ServiceError> {
+        self.enqueue(report, admission, Work::ApiReport).await?.decided().await
+    }
+
+    async fn enqueue<T: Send + 'static>(
+        &self,
+        report: T,
+        admission: Admission,
+        work: impl FnOnce(Probed<T>, Answer<Vec<Decision>>) -> Work,
+    ) -> Result<Queued, ServiceError>
+    where
+        for<'a> &'a T: Into<Reported<'a>>,
+    {
         let (answer, answered) = oneshot::channel();
-        if submission.records.is_empty() {
+        let count = Into::<Reported<'_>>::into(&report).count();
+        if count == 0 {
             let _ = answer.send(Ok(Vec::new()));
             return Ok(Queued(answered));
         }
-        let room = self.enter(submission.records.len(), admission).await?;
-        let (submission, probe) = self.probe(submission).await?;
-        let probed = ProbedSubmission { submission, probe };
-        self.send(Waiting { work: Work::Submission(probed, answer), room }).await?;
+        let room = self.enter(count, admission).await?;
+        let (report, probe) = self.probe(report).await?;
+        self.send(Waiting { work: work(Probed { report, probe }, answer), room }).await?;
         Ok(Queued(answered))
     }
 
@@ -234,16 +262,16 @@ impl Committer {
     }
 
     /// Looks the uuids up; on a thread that may block if memory cannot tell.
-    async fn probe(
-        &self,
-        submission: Submission,
-    ) -> Result<(Submission, ProbeResult), ServiceError> {
-        if let Probe::Settled(result) = self.store.probe(&submission) {
-            return Ok((submission, result));
+    async fn probe<T: Send + 'static>(&self, report: T) -> Result<(T, ProbeResult), ServiceError>
+    where
+        for<'a> &'a T: Into<Reported<'a>>,
+    {
+        if let Probe::Settled(result) = self.store.probe((&report).into()) {
+            return Ok((report, result));
         }
         let settle = move |store: &dyn UsageStore| {
-            let result = store.settle(&submission)?;
-            Ok((submission, result))
+            let result = store.settle((&report).into())?;
+            Ok((report, result))
         };
         self.probes.run(settle).await
     }
@@ -306,6 +334,7 @@ fn stopped() -> ServiceError {
 #[derive(Default)]
 struct Callers {
     submissions: Vec<(Answer<Vec<Decision>>, Room)>,
+    api_reports: Vec<(Answer<Vec<Decision>>, Room)>,
     batches: Vec<(Answer<BatchDecision>, Room)>,
 }
 
@@ -341,8 +370,7 @@ fn commit_groups(
             }
             Err(_) => Some("the store panicked while committing"),
         };
-        group.submissions.clear();
-        group.batches.clear();
+        group = CommitGroup::default();
         if let Some(text) = broken {
             tracing::error!("{text}; restart meterd");
             callers.fail(&ServiceError::Unavailable(text.into()));
@@ -354,8 +382,10 @@ fn commit_groups(
 
 /// Whether there is a decision for everything: one that is missing must not pass for acceptance.
 fn fits(group: &CommitGroup, decisions: &CommitDecisions) -> bool {
-    let records = group.submissions.iter().map(|probed| probed.submission.records.len());
+    let records = group.submissions.iter().map(|probed| probed.report.records.len());
+    let events = group.api_reports.iter().map(|probed| probed.report.events.len());
     records.eq(decisions.submissions.iter().map(Vec::len))
+        && events.eq(decisions.api_reports.iter().map(Vec::len))
         && group.batches.len() == decisions.batches.len()
 }
 
@@ -366,6 +396,10 @@ impl Callers {
                 group.submissions.push(probed);
                 self.submissions.push((answer, room));
             }
+            Work::ApiReport(probed, answer) => {
+                group.api_reports.push(probed);
+                self.api_reports.push((answer, room));
+            }
             Work::Batch(batch, answer) => {
                 group.batches.push(batch);
                 self.batches.push((answer, room));
@@ -375,11 +409,13 @@ impl Callers {
 
     fn answer(&mut self, decisions: CommitDecisions) {
         answer_all(&mut self.submissions, decisions.submissions.into_iter().map(Ok));
+        answer_all(&mut self.api_reports, decisions.api_reports.into_iter().map(Ok));
         answer_all(&mut self.batches, decisions.batches.into_iter().map(Ok));
     }
 
     fn fail(&mut self, error: &ServiceError) {
         answer_all(&mut self.submissions, std::iter::repeat_with(|| Err(error.clone())));
+        answer_all(&mut self.api_reports, std::iter::repeat_with(|| Err(error.clone())));
         answer_all(&mut self.batches, std::iter::repeat_with(|| Err(error.clone())));
     }
 }

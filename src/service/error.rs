@@ -97,6 +97,14 @@ pub enum ServiceError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The organization has too many usage queries.
+    #[error("{what}")]
+    TooManyQueries {
+        /// How many of what.
+        what: String,
+        /// When to try again, if that helps; otherwise results have to expire.
+        retry_after: Option<Duration>,
+    },
     /// Writes, or the disk, are not available. Whether the call took effect may not be known; sending
     /// it again is safe. Internal text.
     #[error("the service is not available at the moment")]
@@ -136,6 +144,7 @@ impl ServiceError {
             | Self::BatchRecorded { .. }
             | Self::NotFound { .. }
             | Self::AlreadyExists { .. }
+            | Self::TooManyQueries { .. }
             | Self::PermissionDenied(_)
             | Self::FailedPrecondition(_)
             | Self::Overloaded { .. } => None,
@@ -156,7 +165,9 @@ impl From<StoreError> for ServiceError {
             | StoreError::Report(ReportError::Overflow(_)) => {
                 Self::DataLoss(error.to_string().into())
             }
-            StoreError::Unrepresentable(_) => Self::Internal(error.to_string().into()),
+            StoreError::Unrepresentable(_) | StoreError::GivenUp => {
+                Self::Internal(error.to_string().into())
+            }
             StoreError::Report(ReportError::TooManyRows) => {
                 Self::invalid("interval", error.to_string())
             }

@@ -1,6 +1,10 @@
 //! The use cases: what meterd does for its callers, in terms of the domain. Knows nothing of the wire.
 
+pub mod acceptance;
 pub mod access;
+pub mod access_log;
+pub mod api_usage;
+mod arguments;
 pub mod assets;
 pub mod audit;
 pub mod catalogs;
@@ -14,6 +18,7 @@ mod store_reads;
 #[cfg(test)]
 mod testing;
 pub mod usage_batches;
+pub mod usage_queries;
 
 pub use error::{FieldViolation, ServiceError};
 pub use page::{Page, PageRequest};

@@ -56,6 +56,9 @@ impl PageRequest {
 pub(super) struct PageTokens {
     key: [u8; 16],
     query: Vec<u8>,
+    // The member of the request that has the token, and where callers get one.
+    field: &'static str,
+    source: &'static str,
 }
 
 impl PageTokens {
@@ -63,7 +66,13 @@ impl PageTokens {
     pub(super) fn new(key: [u8; 16], query: &impl Serialize) -> Result<Self, ServiceError> {
         let query = serde_json::to_vec(query)
             .map_err(|error| ServiceError::Internal(error.to_string().into()))?;
-        Ok(Self { key, query })
+        let (field, source) = ("page_token", "next_page_token of its page before");
+        Ok(Self { key, query, field, source })
+    }
+
+    /// As a vendor calls them.
+    pub(super) fn called(self, field: &'static str, source: &'static str) -> Self {
+        Self { field, source, ..self }
     }
 
     pub(super) fn encode(&self, position: &impl Serialize) -> Result<String, ServiceError> {
@@ -84,10 +93,8 @@ impl PageTokens {
             return Ok(None);
         }
         let refused = || {
-            ServiceError::invalid(
-                "page_token",
-                "is not a token of this query; use next_page_token of its page before",
-            )
+            let description = format!("is not a token of this query; use {}", self.source);
+            ServiceError::invalid(self.field, description)
         };
         let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| refused())?;
         let (signed, signature) =

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
+        api_usage::{ApiTotalsQuery, StoredApiEvent},
         asset::Asset,
         asset_usage::{AssetTotalsQuery, StoredBatch},
         audit::Actor,
@@ -27,9 +28,9 @@ use crate::{
     },
     service::clock::ManualClock,
     store::{
-        AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult, StoreError,
-        StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
-        document::{Collection, Document, DocumentChange},
+        ApiTotalsVisitor, AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult,
+        Reported, StoreError, StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
+        document::{Collection, Document, DocumentChange, Page},
         memory::MemoryStore,
     },
 };
@@ -250,22 +251,22 @@ impl TestStore {
 }
 
 impl UsageStore for TestStore {
-    fn probe(&self, submission: &Submission) -> Probe {
+    fn probe(&self, report: Reported<'_>) -> Probe {
         if self.needs_read.load(Ordering::SeqCst) {
             return Probe::NeedsRead;
         }
-        self.memory.probe(submission)
+        self.memory.probe(report)
     }
 
-    fn settle(&self, submission: &Submission) -> Result<ProbeResult, StoreError> {
+    fn settle(&self, report: Reported<'_>) -> Result<ProbeResult, StoreError> {
         self.settle_gate.pass();
-        self.memory.settle(submission)
+        self.memory.settle(report)
     }
 
     fn commit(&self, group: &CommitGroup, now: Timestamp) -> Result<CommitDecisions, StoreError> {
         self.commit_gate.pass();
         let submissions = group.submissions.iter();
-        let counts = submissions.map(|probed| probed.submission.records.len()).collect();
+        let counts = submissions.map(|probed| probed.report.records.len()).collect();
         self.groups.lock().push(counts);
         match self.mishap.lock().take() {
             Some(Mishap::Panic) => panic!("planned"),
@@ -308,6 +309,30 @@ impl UsageStore for TestStore {
     ) -> Result<LogSequence, StoreError> {
         self.totals_gate.pass();
         self.memory.totals(query, visit)
+    }
+
+    fn original_events(
+        &self,
+        organization: &OrganizationId,
+        wanted: &[(Uuid, LogSequence)],
+    ) -> Result<Vec<StoredApiEvent>, StoreError> {
+        self.memory.original_events(organization, wanted)
+    }
+
+    fn api_totals(
+        &self,
+        query: &ApiTotalsQuery,
+        visit: &mut ApiTotalsVisitor<'_>,
+    ) -> Result<LogSequence, StoreError> {
+        self.memory.api_totals(query, visit)
+    }
+
+    fn has_api_usage(
+        &self,
+        organization: &OrganizationId,
+        client: &ClientId,
+    ) -> Result<bool, StoreError> {
+        self.memory.has_api_usage(organization, client)
     }
 
     fn find_batch(
@@ -387,6 +412,29 @@ impl UsageStore for TestStore {
 
     fn write_documents(&self, changes: &[DocumentChange]) -> Result<(), StoreError> {
         self.memory.write_documents(changes)
+    }
+
+    fn write_pages(
+        &self,
+        organization: &OrganizationId,
+        book: &str,
+        pages: &[Page],
+        documents: &[DocumentChange],
+    ) -> Result<(), StoreError> {
+        self.memory.write_pages(organization, book, pages, documents)
+    }
+
+    fn page_at(
+        &self,
+        organization: &OrganizationId,
+        book: &str,
+        at: u64,
+    ) -> Result<Option<Page>, StoreError> {
+        self.memory.page_at(organization, book, at)
+    }
+
+    fn remove_pages(&self, organization: &OrganizationId, book: &str) -> Result<(), StoreError> {
+        self.memory.remove_pages(organization, book)
     }
 
     fn token_key(&self) -> [u8; 16] {

@@ -4,7 +4,7 @@
 
 use crate::domain::id::OrganizationId;
 
-/// Most bytes of a document's body.
+/// Most bytes of the body of a document, or of a page.
 pub const DOCUMENT_BYTES_MAX: usize = 6_144;
 
 /// What kind of documents they are. Part of the file format.
@@ -16,6 +16,17 @@ pub enum Collection {
     Clients,
     /// Audit events, by their numbers in 20 digits.
     AuditEvents,
+    /// Queries that were started, by their ids.
+    Queries,
+}
+
+/// Part of something that is too large for a document: a *book*, which is a name within an organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The number of the first thing on it. Pages are in this order.
+    pub first: u64,
+    /// What it says, in at most [`DOCUMENT_BYTES_MAX`] bytes.
+    pub body: Vec<u8>,
 }
 
 /// A document.

@@ -27,6 +27,9 @@ pub enum StoreError {
     /// A value is outside what the store can represent.
     #[error("cannot be stored: {0}")]
     Unrepresentable(&'static str),
+    /// Whoever visited totals wants no more of them.
+    #[error("the visit was given up")]
+    GivenUp,
     /// A total overflowed.
     #[error(transparent)]
     Overflow(#[from] TotalOverflow),

@@ -10,18 +10,19 @@ use parking_lot::RwLock;
 use uuid::Uuid;
 
 use super::{
-    AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult, StoreError,
-    StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
-    document::{Collection, DOCUMENT_BYTES_MAX, Document, DocumentChange},
+    ApiTotalsVisitor, AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult,
+    Reported, StoreError, StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
+    document::{Collection, DOCUMENT_BYTES_MAX, Document, DocumentChange, Page},
 };
 use crate::domain::{
+    api_usage::{ApiReport, ApiSeries, ApiTotalsQuery, StatusClass, StoredApiEvent},
     asset::Asset,
     asset_usage::{
         AssetBatch, AssetSeries, AssetTotalsQuery, BatchDecision, StoredBatch, UsageDay,
     },
     calendar::QuarterHour,
     catalog::Catalog,
-    id::{AssetId, BatchId, OrganizationId},
+    id::{AssetId, BatchId, ClientId, OrganizationId},
     quantity::Total,
     record_scan::{RecordPage, RecordPosition, RecordScan},
     totals::{Series, TotalsQuery},
@@ -38,7 +39,9 @@ struct State {
     documents: BTreeMap<(Collection, OrganizationId, String), Vec<u8>>,
     assets: BTreeMap<(OrganizationId, AssetId), Asset>,
     batches: BTreeMap<(OrganizationId, BatchId), StoredBatch>,
-    // Of records and batches alike.
+    events: BTreeMap<(OrganizationId, Uuid), StoredApiEvent>,
+    books: BTreeMap<(OrganizationId, String), BTreeMap<u64, Vec<u8>>>,
+    // Of records, events and batches alike.
     last_sequence: LogSequence,
     last_stored_time: Option<Timestamp>,
 }
@@ -117,6 +120,23 @@ impl State {
         BatchDecision::Recorded
     }
 
+    fn decide_events(&mut self, report: &ApiReport, now: Timestamp) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        for event in &report.events {
+            let key = (report.caller.organization.clone(), event.uuid);
+            let decision = if let Some(first) = self.events.get(&key) {
+                Decision::Duplicate(Original::Stored(first.sequence))
+            } else {
+                let (stored_time, sequence) = self.store_at(now);
+                let stored = StoredApiEvent { event: event.clone(), stored_time, sequence };
+                self.events.insert(key, stored);
+                Decision::Accepted
+            };
+            decisions.push(decision);
+        }
+        decisions
+    }
+
     fn decide(&mut self, submission: &Submission, now: Timestamp) -> Vec<Decision> {
         let caller = &submission.caller;
         let mut seen = HashMap::new();
@@ -153,20 +173,24 @@ impl State {
 }
 
 impl UsageStore for MemoryStore {
-    fn probe(&self, _: &Submission) -> Probe {
+    fn probe(&self, _: Reported<'_>) -> Probe {
         Probe::Settled(ProbeResult::default())
     }
 
-    fn settle(&self, _: &Submission) -> Result<ProbeResult, StoreError> {
+    fn settle(&self, _: Reported<'_>) -> Result<ProbeResult, StoreError> {
         Ok(ProbeResult::default())
     }
 
     fn commit(&self, group: &CommitGroup, now: Timestamp) -> Result<CommitDecisions, StoreError> {
         let mut state = self.state.write();
-        let submissions = group.submissions.iter();
+        let CommitGroup { submissions, api_reports, batches } = group;
+        let submissions = submissions.iter().map(|probed| state.decide(&probed.report, now));
+        let submissions = submissions.collect();
+        let api_reports = api_reports.iter().map(|probed| state.decide_events(&probed.report, now));
         Ok(CommitDecisions {
-            submissions: submissions.map(|probed| state.decide(&probed.submission, now)).collect(),
-            batches: group.batches.iter().map(|batch| state.decide_batch(batch, now)).collect(),
+            submissions,
+            api_reports: api_reports.collect(),
+            batches: batches.iter().map(|batch| state.decide_batch(batch, now)).collect(),
         })
     }
 
@@ -236,6 +260,56 @@ impl UsageStore for MemoryStore {
             visit(&series, quarter, total)?;
         }
         Ok(state.last_sequence)
+    }
+
+    fn original_events(
+        &self,
+        organization: &OrganizationId,
+        wanted: &[(Uuid, LogSequence)],
+    ) -> Result<Vec<StoredApiEvent>, StoreError> {
+        let state = self.state.read();
+        let original = |(uuid, sequence): &(Uuid, LogSequence)| {
+            let stored = state.events.get(&(organization.clone(), *uuid));
+            stored
+                .filter(|stored| stored.sequence == *sequence)
+                .cloned()
+                .ok_or(StoreError::NotAtSequence(*sequence))
+        };
+        wanted.iter().map(original).collect()
+    }
+
+    fn api_totals(
+        &self,
+        query: &ApiTotalsQuery,
+        visit: &mut ApiTotalsVisitor<'_>,
+    ) -> Result<LogSequence, StoreError> {
+        let state = self.state.read();
+        let mut totals: BTreeMap<(ApiSeries, UsageDay, StatusClass), Total> = BTreeMap::new();
+        for ((organization, _), stored) in &state.events {
+            let event = &stored.event;
+            let day = UsageDay::of_instant(event.time);
+            if organization == &query.organization
+                && query.days.contains(day)
+                && query.filter.matches(&event.series)
+            {
+                let key = (event.series.clone(), day, event.status.class());
+                totals.entry(key).or_default().add(Total::of(event.count))?;
+            }
+        }
+        for ((series, day, class), total) in totals {
+            visit(&series, day, class, total)?;
+        }
+        Ok(state.last_sequence)
+    }
+
+    fn has_api_usage(
+        &self,
+        organization: &OrganizationId,
+        client: &ClientId,
+    ) -> Result<bool, StoreError> {
+        let state = self.state.read();
+        let mut events = state.events.iter().filter(|((of, _), _)| of == organization);
+        Ok(events.any(|(_, stored)| stored.event.series.client == *client))
     }
 
     fn find_batch(
@@ -355,6 +429,41 @@ impl UsageStore for MemoryStore {
         self.state.write().write_documents(changes)
     }
 
+    fn write_pages(
+        &self,
+        organization: &OrganizationId,
+        book: &str,
+        pages: &[Page],
+        documents: &[DocumentChange],
+    ) -> Result<(), StoreError> {
+        if pages.iter().any(|page| page.body.len() > DOCUMENT_BYTES_MAX) {
+            return Err(StoreError::Unrepresentable("a page of more than 6,144 bytes"));
+        }
+        let mut state = self.state.write();
+        state.write_documents(documents)?;
+        let key = (organization.clone(), book.to_owned());
+        let bodies = pages.iter().map(|page| (page.first, page.body.clone()));
+        state.books.entry(key).or_default().extend(bodies);
+        Ok(())
+    }
+
+    fn page_at(
+        &self,
+        organization: &OrganizationId,
+        book: &str,
+        at: u64,
+    ) -> Result<Option<Page>, StoreError> {
+        let state = self.state.read();
+        let book = state.books.get(&(organization.clone(), book.to_owned()));
+        let page = book.and_then(|pages| pages.range(..=at).next_back());
+        Ok(page.map(|(first, body)| Page { first: *first, body: body.clone() }))
+    }
+
+    fn remove_pages(&self, organization: &OrganizationId, book: &str) -> Result<(), StoreError> {
+        self.state.write().books.remove(&(organization.clone(), book.to_owned()));
+        Ok(())
+    }
+
     fn token_key(&self) -> [u8; 16] {
         *b"in-memory tokens"
     }
@@ -366,7 +475,7 @@ impl UsageStore for MemoryStore {
     fn statistics(&self) -> StoreStatistics {
         let state = self.state.read();
         StoreStatistics {
-            records: state.records.len() as u64,
+            records: (state.records.len() + state.events.len()) as u64,
             last_sequence: state.last_sequence,
             ..StoreStatistics::default()
         }

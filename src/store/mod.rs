@@ -5,7 +5,8 @@
 //!
 //! What every implementation promises, and the conformance tests check:
 //! - when [`UsageStore::commit`] returns, what it accepted is durable and visible to every later read;
-//! - a uuid is accepted at most once per organization, for ever, and so is the id of a batch;
+//! - a uuid is accepted at most once per organization, for ever (among records of product usage, and among events of API
+//!   usage), and so is the id of a batch;
 //! - a record, its uuid and its effect on totals become visible together or not at all, and so does all of a
 //!   batch;
 //! - after a failed write the store refuses all further writes ([`StoreError::Failed`]) and goes on
@@ -13,6 +14,7 @@
 
 pub mod document;
 mod error;
+mod group;
 pub mod memory;
 pub mod sled;
 
@@ -21,86 +23,31 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use self::document::{Collection, Document, DocumentChange};
+use self::document::{Collection, Document, DocumentChange, Page};
 pub use error::StoreError;
+pub use group::{CommitDecisions, CommitGroup, Probe, ProbeResult, Probed, Reported};
 
 use crate::domain::{
+    api_usage::{ApiSeries, ApiTotalsQuery, StatusClass, StoredApiEvent},
     asset::Asset,
-    asset_usage::{
-        AssetBatch, AssetSeries, AssetTotalsQuery, BatchDecision, StoredBatch, UsageDay,
-    },
+    asset_usage::{AssetSeries, AssetTotalsQuery, StoredBatch, UsageDay},
     calendar::QuarterHour,
     catalog::Catalog,
-    id::{AssetId, BatchId, OrganizationId},
+    id::{AssetId, BatchId, ClientId, OrganizationId},
     quantity::Total,
     record_scan::{RecordPage, RecordScan},
     totals::{Series, TotalsQuery},
-    usage::{LogSequence, StoredRecord, Submission},
-    verdict::Decision,
+    usage::{LogSequence, StoredRecord},
 };
-
-/// What is known about the uuids of a submission before it is committed.
-#[derive(Debug, Clone, Default)]
-pub struct ProbeResult {
-    /// Where each record's uuid was found, in the order of the records; empty when none was.
-    pub known: Vec<Option<LogSequence>>,
-    /// The state of the store's index that this was read from. The store reads again while
-    /// committing if it has moved on in a way that matters.
-    pub generation: u64,
-}
-
-/// The outcome of a first, memory-only look.
-#[derive(Debug, Clone)]
-pub enum Probe {
-    /// Everything is known.
-    Settled(ProbeResult),
-    /// Something can only be told by reading from the disk: call [`UsageStore::settle`] where
-    /// blocking is allowed.
-    NeedsRead,
-}
-
-/// A submission that is ready for the committer.
-#[derive(Debug, Clone)]
-pub struct ProbedSubmission {
-    /// The submission.
-    pub submission: Submission,
-    /// What is known about its uuids.
-    pub probe: ProbeResult,
-}
-
-/// What one commit takes: decided in this order, durable together.
-#[derive(Debug, Clone, Default)]
-pub struct CommitGroup {
-    /// Product usage.
-    pub submissions: Vec<ProbedSubmission>,
-    /// Batches of asset usage.
-    pub batches: Vec<AssetBatch>,
-}
-
-impl From<Vec<ProbedSubmission>> for CommitGroup {
-    fn from(submissions: Vec<ProbedSubmission>) -> Self {
-        Self { submissions, ..Self::default() }
-    }
-}
-
-impl From<Vec<AssetBatch>> for CommitGroup {
-    fn from(batches: Vec<AssetBatch>) -> Self {
-        Self { batches, ..Self::default() }
-    }
-}
-
-/// What became of a [`CommitGroup`], in the same order.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct CommitDecisions {
-    /// One list for each submission, each in the order of its records.
-    pub submissions: Vec<Vec<Decision>>,
-    /// One decision for each batch.
-    pub batches: Vec<BatchDecision>,
-}
 
 /// Receives totals of asset usage one by one. Within one call every series and day comes at most once.
 pub type AssetTotalsVisitor<'a> =
     dyn FnMut(&AssetSeries, UsageDay, Total) -> Result<(), StoreError> + 'a;
+
+/// Receives totals of API usage one by one: how many events, and how many calls they stand for. Within one call every
+/// series, day and class of statuses comes at most once.
+pub type ApiTotalsVisitor<'a> =
+    dyn FnMut(&ApiSeries, UsageDay, StatusClass, Total) -> Result<(), StoreError> + 'a;
 
 /// Receives totals one by one. Within one call every series and quarter hour comes at most once.
 pub type TotalsVisitor<'a> = dyn FnMut(&Series, QuarterHour, Total) -> Result<(), StoreError> + 'a;
@@ -117,7 +64,7 @@ pub enum StoreStatus {
 /// Figures about a store, for metrics and reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StoreStatistics {
-    /// Records stored.
+    /// Records of product usage and events of API usage stored.
     pub records: u64,
     /// The last sequence of the log.
     pub last_sequence: LogSequence,
@@ -133,14 +80,14 @@ pub struct StoreStatistics {
 
 /// Keeps usage records, totals and the catalog.
 pub trait UsageStore: Send + Sync + 'static {
-    /// Looks the uuids of a submission up without touching the disk.
-    fn probe(&self, submission: &Submission) -> Probe;
+    /// Looks the uuids of a report up without touching the disk.
+    fn probe(&self, report: Reported<'_>) -> Probe;
 
-    /// Looks the uuids of a submission up, reading from the disk where needed. Blocks.
+    /// Looks the uuids of a report up, reading from the disk where needed. Blocks.
     ///
     /// # Errors
     /// [`StoreError`] if the index cannot be read.
-    fn settle(&self, submission: &Submission) -> Result<ProbeResult, StoreError>;
+    fn settle(&self, report: Reported<'_>) -> Result<ProbeResult, StoreError>;
 
     /// Decides and stores a group, in order. Blocks until all of it is durable. Only one call runs at a
     /// time; the caller sees to that.
@@ -186,6 +133,36 @@ pub trait UsageStore: Send + Sync + 'static {
         query: &TotalsQuery,
         visit: &mut TotalsVisitor<'_>,
     ) -> Result<LogSequence, StoreError>;
+
+    /// The events accepted under uuids whose sequences are known from decisions, in the order of `wanted`.
+    ///
+    /// # Errors
+    /// [`StoreError`] if one cannot be read or is not there.
+    fn original_events(
+        &self,
+        organization: &OrganizationId,
+        wanted: &[(Uuid, LogSequence)],
+    ) -> Result<Vec<StoredApiEvent>, StoreError>;
+
+    /// Visits totals of API usage as of one moment, and answers the last sequence they include.
+    ///
+    /// # Errors
+    /// [`StoreError`] if totals cannot be read, or what the visitor returned.
+    fn api_totals(
+        &self,
+        query: &ApiTotalsQuery,
+        visit: &mut ApiTotalsVisitor<'_>,
+    ) -> Result<LogSequence, StoreError>;
+
+    /// Whether an organization ever had API usage of a client.
+    ///
+    /// # Errors
+    /// [`StoreError`] if totals cannot be read.
+    fn has_api_usage(
+        &self,
+        organization: &OrganizationId,
+        client: &ClientId,
+    ) -> Result<bool, StoreError>;
 
     /// The batch recorded under an id.
     ///
@@ -283,6 +260,36 @@ pub trait UsageStore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`] if they cannot be written.
     fn write_documents(&self, changes: &[DocumentChange]) -> Result<(), StoreError>;
+
+    /// Writes pages of a book, durably and all at once, together with `documents`: pages of the same numbers are replaced.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be written.
+    fn write_pages(
+        &self,
+        organization: &OrganizationId,
+        book: &str,
+        pages: &[Page],
+        documents: &[DocumentChange],
+    ) -> Result<(), StoreError>;
+
+    /// The last page of a book that begins at or before `at`.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read.
+    fn page_at(
+        &self,
+        organization: &OrganizationId,
+        book: &str,
+        at: u64,
+    ) -> Result<Option<Page>, StoreError>;
+
+    /// Removes all pages of a book, some at a time. They are gone for good when a later [`Self::write_documents`]
+    /// returns.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be removed.
+    fn remove_pages(&self, organization: &OrganizationId, book: &str) -> Result<(), StoreError>;
 
     /// A secret of this store, for signing page tokens. Stays the same for the store's life.
     fn token_key(&self) -> [u8; 16];

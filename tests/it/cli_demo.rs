@@ -24,6 +24,8 @@ fn the_demo_shows_checks_and_cleans_up() {
         "█",
         "48h",
         "Checked: every verdict",
+        "Reported a batch of 3 asset usages",
+        "/marketplace/metering/v1/imageProductUsage/write",
         "Restarted: totals are unchanged",
     ] {
         assert!(shown.contains(part), "{part} is not in: {shown}");

@@ -142,7 +142,10 @@ fn damaged_totals_and_index_pages_are_errors_and_not_answers() {
     assert!(found.iter().any(|text| text.contains("page 0: checksum mismatch")), "{found:?}");
     let store = SledStore::open(options(directory.path())).unwrap();
     let again = submission("alpha", vec![record(0, "sku", 5, now())]);
-    assert!(store.settle(&again).is_err(), "whether the uuid is new cannot be told, so it is not");
+    assert!(
+        store.settle((&again).into()).is_err(),
+        "whether the uuid is new cannot be told, so it is not"
+    );
 }
 
 #[test]

@@ -25,9 +25,38 @@ async fn run(script: &'static str, with_credentials: bool, tool: Option<&'static
     if let Some(tool) = tool {
         command.arg(std::env::var(tool).unwrap_or_else(|_| panic!("{tool} is not set")));
     }
+    finish(script, command, server).await;
+}
+
+/// Runs a JavaScript against a server of its own, if there are modules for it.
+async fn run_node(script: &'static str) {
+    let Some(modules) = modules(script) else { return };
+    let server = TestServer::start().await;
+    let mut command = Command::new("node");
+    command
+        .env("NODE_PATH", modules)
+        .arg(script_path(script))
+        .arg(server.api.to_string())
+        .arg(TOKEN)
+        .arg(server.clock.now().to_string());
+    finish(script, command, server).await;
+}
+
+async fn finish(script: &str, mut command: Command, server: TestServer) {
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     check(script, &output);
     server.stop().await;
+}
+
+/// The directory of the JavaScript clients' modules, if there is one.
+fn modules(script: &str) -> Option<String> {
+    let modules = std::env::var("METERD_TEST_NODE_MODULES").ok();
+    if modules.is_none() {
+        eprintln!(
+            "SKIPPED: {script} was NOT run; set METERD_TEST_NODE_MODULES, see tests/clients/README.md"
+        );
+    }
+    modules
 }
 
 /// The interpreter that has the clients' packages, if there is one.
@@ -105,12 +134,7 @@ fn yandex_sdk_signs_in_over_tls() {
 
 #[test]
 fn getty_sdk_signs_in_and_reports_a_batch_over_tls() {
-    let Ok(modules) = std::env::var("METERD_TEST_NODE_MODULES") else {
-        eprintln!(
-            "SKIPPED: getty_sdk.js was NOT run; set METERD_TEST_NODE_MODULES, see tests/clients/README.md"
-        );
-        return;
-    };
+    let Some(modules) = modules("getty_sdk.js") else { return };
     let over_tls = OverTls::start();
     let mut command = Command::new("node");
     command
@@ -129,6 +153,16 @@ async fn genesys_sdk_signs_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn genesys_python_sdk_asks_for_usage() {
+    run("genesys_usage.py", true, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn genesys_javascript_sdk_asks_for_usage() {
+    run_node("genesys_usage.js").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_vendors_descriptors_are_ours() {
     run("vendor_descriptors.py", false, None).await;
 }
@@ -136,6 +170,23 @@ async fn the_vendors_descriptors_are_ours() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stubs_from_the_protos_write_and_read() {
     run("plain_grpc.py", true, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoys_own_protos_stream_an_access_log() {
+    let script = "envoy_access_log.py";
+    let Some(python) = interpreter(script) else { return };
+    let server = TestServer::start().await;
+    let mut command = Command::new(python);
+    command
+        // It imports the script beside it, and should leave nothing there.
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .arg(script_path(script))
+        .args([server.api.to_string(), TOKEN.to_owned(), server.clock.now().to_string()])
+        .arg(server.admin.to_string());
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    check(script, &output);
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,13 +1,15 @@
 //! Stores of every on-disk format that was ever released must still open, and count the same.
 //!
-//! `tests/fixtures/store-v1.tar.gz` was written by `METERD_WRITE_FIXTURE=1 cargo test format`, and so was
-//! `store-v1-batches.tar.gz` later, when batches and assets had come to the same format.
+//! Each was written once, when something had come to the format, by its test with `METERD_WRITE_FIXTURE=1`:
+//! `tests/fixtures/store-v1.tar.gz`, then `store-v1-batches.tar.gz` with batches and assets, then
+//! `store-v1-api-usage.tar.gz`.
 
 use std::{path::Path, process::Command};
 
 use jiff::{SignedDuration, Timestamp};
 use meterd::{
     domain::{
+        api_usage::{ApiEvent, ApiFilter, ApiTotalsQuery, HttpMethod},
         asset::Asset,
         asset_usage::{
             AssetBatch, AssetFilter, AssetTotalsQuery, AssetUsage, BatchDecision, DayRange,
@@ -16,10 +18,12 @@ use meterd::{
         catalog::State,
         id::{AssetId, BatchId},
         quantity::Quantity,
-        verdict::Decision,
+        verdict::{Decision, Original},
     },
     store::{
         UsageStore,
+        document::{Collection, DocumentChange, Page},
+        memory::MemoryStore,
         sled::{SledStore, StoreOptions, verify},
     },
 };
@@ -27,7 +31,8 @@ use meterd::{
 use crate::support::{
     server::sample_catalog,
     usage::{
-        all_records, all_totals, asset_totals, caller, commit, organization, record, submission,
+        Calls, all_records, all_totals, api_totals, asset_totals, caller, commit, commit_events,
+        event, organization, record, submission,
     },
 };
 
@@ -185,4 +190,86 @@ fn a_store_of_version_1_with_batches_opens_and_counts_the_same() {
     assert_eq!(again.batches, [BatchDecision::Taken, BatchDecision::Recorded]);
     let assets: Vec<Asset> = (0..50).map(asset).collect();
     assert_eq!(store.assets_after(&organization("alpha"), None, 100).unwrap(), assets);
+}
+
+const EVENTS: u128 = 2_000;
+
+/// Events of API usage by number: some duplicates among them would not be told apart from a format that is misread.
+fn api_event(number: u128) -> ApiEvent {
+    let calls = Calls {
+        client: ["portal", "billing"][number as usize % 2],
+        user: ["", "ann", "bob"][number as usize % 3],
+        template: ["/v1/things", "/v1/things/{id}", "/ä"][number as usize % 3],
+        method: HttpMethod::ALL[number as usize % 9],
+        platform: ["web", ""][number as usize % 2],
+        status: 100 + (number as u16 * 7) % 500,
+        count: 1 + number as i64,
+    };
+    event(number << 32, &calls, now() - SignedDuration::from_hours(number as i64))
+}
+
+/// API usage over some months, stored totals, an end of the log to replay, a query and its pages.
+fn write_api_usage(directory: &Path) {
+    let mut options = StoreOptions::new(directory);
+    options.memtable_keys_max = 900;
+    let store = SledStore::open(options).unwrap();
+    for first in (0..EVENTS).step_by(250) {
+        let events = (first..first + 250).map(api_event).collect();
+        commit_events(&store, "alpha", events, now()).unwrap();
+        while !store.is_idle() {
+            std::thread::yield_now();
+        }
+    }
+    let page = |first: u64| Page { first, body: vec![first as u8; 6_000] };
+    let alpha = organization("alpha");
+    store.write_pages(&alpha, "query-1/rows", &[page(0), page(100), page(250)], &[]).unwrap();
+    let change = DocumentChange {
+        collection: Collection::Queries,
+        organization: alpha,
+        name: "query-1".to_owned(),
+        body: Some(b"{}".to_vec()),
+    };
+    store.write_documents(&[change]).unwrap();
+}
+
+#[test]
+fn a_store_of_version_1_with_api_usage_opens_and_counts_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    if std::env::var_os("METERD_WRITE_FIXTURE").is_some() {
+        write_api_usage(directory.path());
+        tar(&["-czf"], &fixture("store-v1-api-usage.tar.gz"), directory.path());
+        return;
+    }
+    tar(&["-xzf"], &fixture("store-v1-api-usage.tar.gz"), directory.path());
+    let report = verify(directory.path(), &mut |_| {}).unwrap();
+    assert_eq!(report.differences, Vec::<String>::new());
+    assert_eq!((report.api_events, report.records), (EVENTS as u64, 0));
+
+    let store = SledStore::open(StoreOptions::new(directory.path())).unwrap();
+    let memory = MemoryStore::new();
+    let events: Vec<ApiEvent> = (0..EVENTS).map(api_event).collect();
+    commit_events(&memory, "alpha", events, now()).unwrap();
+    let query = ApiTotalsQuery {
+        organization: organization("alpha"),
+        days: DayRange {
+            start: UsageDay::from_number(20_000).unwrap(),
+            end: UsageDay::from_number(21_000).unwrap(),
+        },
+        filter: ApiFilter::default(),
+    };
+    assert_eq!(api_totals(&store, &query), api_totals(&memory, &query));
+    let again = commit_events(&store, "alpha", vec![api_event(3), api_event(EVENTS)], now());
+    let decisions = again.unwrap();
+    let [Decision::Duplicate(Original::Stored(at)), Decision::Accepted] = decisions[..] else {
+        panic!("{decisions:?}");
+    };
+    let wanted = [(api_event(3).uuid, at)];
+    let found = store.original_events(&organization("alpha"), &wanted).unwrap();
+    assert_eq!(found[0].event, api_event(3));
+    assert!(
+        store.has_api_usage(&organization("alpha"), &caller("alpha", "portal").client).unwrap()
+    );
+    let page = store.page_at(&organization("alpha"), "query-1/rows", 249).unwrap().unwrap();
+    assert_eq!((page.first, page.body), (100, vec![100; 6_000]));
+    assert_eq!(store.documents(Collection::Queries).unwrap().remove(0).body, b"{}");
 }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use meterd::{
     domain::{
+        api_usage::{ApiEvent, ApiFilter, ApiReport, ApiTotalsQuery, HttpMethod},
         asset_usage::{AssetBatch, AssetFilter, AssetTotalsQuery, AssetUsage, DayRange, UsageDay},
         calendar::{QuarterHour, QuarterRange},
-        id::{AssetId, BatchId},
+        id::{AssetId, BatchId, OrganizationId, PlatformName, UserId},
         quantity::Quantity,
         totals::UsageFilter,
         usage::{Submission, UsageRecord},
@@ -28,7 +29,8 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::support::usage::{
-    all_records, all_totals, asset_totals, caller, organization, probed, record, target, totals,
+    Calls, all_records, all_totals, api_totals, asset_totals, caller, commit_events, event,
+    organization, probed, record, target, totals,
 };
 
 const ORGANIZATIONS: [&str; 3] = ["alpha", "beta", "gamma"];
@@ -70,11 +72,32 @@ pub struct BatchDraft {
     lines: Vec<Line>,
 }
 
+/// Calls of an API, by numbers.
+#[derive(Debug, Clone)]
+pub struct EventDraft {
+    uuid: u16,
+    client: u8,
+    template: u8,
+    user: u8,
+    method: u8,
+    status: u16,
+    count: i64,
+    hours_ago: u16,
+}
+
+/// Events of API usage that are reported together.
+#[derive(Debug, Clone)]
+pub struct ReportDraft {
+    organization: usize,
+    events: Vec<EventDraft>,
+}
+
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// Calls and batches that arrive together.
+    /// Calls, reports of API usage and batches that arrive together.
     Commit {
         calls: Vec<Call>,
+        reports: Vec<ReportDraft>,
         batches: Vec<BatchDraft>,
     },
     /// A call that is probed now and committed with the next step's calls.
@@ -85,7 +108,7 @@ pub enum Step {
     /// A background step fails, then the store is opened again.
     BreakBackground(u8),
     /// A commit fails before or after its write, then the store is opened again.
-    BreakCommit(u8, Call, BatchDraft),
+    BreakCommit(u8, Call, ReportDraft, BatchDraft),
 }
 
 fn draft() -> impl Strategy<Value = Draft> {
@@ -128,19 +151,43 @@ fn batch() -> impl Strategy<Value = BatchDraft> {
     })
 }
 
+fn report() -> impl Strategy<Value = ReportDraft> {
+    let count = prop_oneof![1..100_i64, Just(i64::MAX)];
+    let numbers = (0..2_u8, 0..5_u8, 0..4_u8, 0..9_u8, 100..600_u16);
+    let event = (0..400_u16, numbers, count, 0..4_000_u16).prop_map(
+        |(uuid, (client, template, user, method, status), count, hours_ago)| EventDraft {
+            uuid,
+            client,
+            template,
+            user,
+            method,
+            status,
+            count,
+            hours_ago,
+        },
+    );
+    (0..3_usize, prop::collection::vec(event, 1..60))
+        .prop_map(|(organization, events)| ReportDraft { organization, events })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        12 => (prop::collection::vec(call(), 1..5), prop::collection::vec(batch(), 0..3))
-            .prop_map(|(calls, batches)| Step::Commit { calls, batches }),
-        3 => prop::collection::vec(batch(), 1..5)
-            .prop_map(|batches| Step::Commit { calls: Vec::new(), batches }),
+        12 => (
+            prop::collection::vec(call(), 1..5),
+            prop::collection::vec(report(), 0..3),
+            prop::collection::vec(batch(), 0..3),
+        )
+            .prop_map(|(calls, reports, batches)| Step::Commit { calls, reports, batches }),
+        3 => (prop::collection::vec(report(), 0..3), prop::collection::vec(batch(), 1..5))
+            .prop_map(|(reports, batches)| Step::Commit { calls: Vec::new(), reports, batches }),
         3 => call().prop_map(Step::ProbeAhead),
         2 => (-5000..5000_i32).prop_map(Step::MoveClock),
         2 => Just(Step::WaitForBackground),
         1 => Just(Step::Reopen),
         1 => (0..8_u8).prop_map(Step::BreakBackground),
-        1 => (0..6_u8, call(), batch())
-            .prop_map(|(passes, call, batch)| Step::BreakCommit(passes, call, batch)),
+        1 => (0..6_u8, call(), report(), batch()).prop_map(|(passes, call, report, batch)| {
+            Step::BreakCommit(passes, call, report, batch)
+        }),
     ]
 }
 
@@ -177,7 +224,7 @@ pub struct Stores {
     sled: Option<SledStore>,
     memory: Arc<MemoryStore>,
     now: Timestamp,
-    ahead: Vec<meterd::store::ProbedSubmission>,
+    ahead: Vec<meterd::store::Probed<Submission>>,
 }
 
 impl Stores {
@@ -236,21 +283,49 @@ impl Stores {
         }
     }
 
-    fn commit(&mut self, calls: &[Call], batches: &[BatchDraft]) {
+    fn report(&self, draft: &ReportDraft) -> ApiReport {
+        let event_of = |draft: &EventDraft| {
+            let calls = Calls {
+                client: &format!("client-{}", draft.client),
+                user: ["", "ann", "bob", "carol"][usize::from(draft.user)],
+                template: &format!("/v1/{:0150}/{{id}}", draft.template),
+                method: HttpMethod::ALL[usize::from(draft.method)],
+                platform: ["web", "", "ios", ""][usize::from(draft.user)],
+                status: draft.status,
+                count: draft.count,
+            };
+            let ago = SignedDuration::from_hours(i64::from(draft.hours_ago));
+            event(u128::from(draft.uuid) << 64, &calls, self.now - ago)
+        };
+        ApiReport {
+            caller: caller(ORGANIZATIONS[draft.organization], "reporter"),
+            events: draft.events.iter().map(event_of).collect(),
+        }
+    }
+
+    fn commit(&mut self, calls: &[Call], reports: &[ReportDraft], batches: &[BatchDraft]) {
         let mut submissions = std::mem::take(&mut self.ahead);
         submissions.extend(calls.iter().map(|call| probed(self.sled(), self.submission(call))));
+        let reports = reports.iter().map(|draft| probed(self.sled(), self.report(draft)));
+        let api_reports = reports.collect();
         let batches = batches.iter().map(|draft| self.batch(draft)).collect();
-        let group = CommitGroup { submissions, batches };
+        let group = CommitGroup { submissions, api_reports, batches };
         let ours = self.sled().commit(&group, self.now).unwrap();
         let theirs = self.memory.commit(&group, self.now).unwrap();
         assert_eq!(ours.batches, theirs.batches);
         for batch in &group.batches {
             self.compare_batch(batch);
         }
+        let events = ours.api_reports.iter().zip(&theirs.api_reports);
+        for (probed, (ours, theirs)) in group.api_reports.iter().zip(events) {
+            for ((event, ours), theirs) in probed.report.events.iter().zip(ours).zip(theirs) {
+                self.compare_event(&probed.report.caller.organization, event, *ours, *theirs);
+            }
+        }
         let (ours, theirs) = (ours.submissions, theirs.submissions);
         for ((probed, ours), theirs) in group.submissions.iter().zip(&ours).zip(&theirs) {
-            for ((record, ours), theirs) in probed.submission.records.iter().zip(ours).zip(theirs) {
-                self.compare_decision(&probed.submission, record, *ours, *theirs);
+            for ((record, ours), theirs) in probed.report.records.iter().zip(ours).zip(theirs) {
+                self.compare_decision(&probed.report, record, *ours, *theirs);
             }
         }
     }
@@ -296,13 +371,36 @@ impl Stores {
         }
     }
 
+    /// The same for an event.
+    fn compare_event(
+        &self,
+        name: &OrganizationId,
+        event: &ApiEvent,
+        ours: Decision,
+        theirs: Decision,
+    ) {
+        match (ours, theirs) {
+            (Decision::Accepted, Decision::Accepted) => {}
+            (
+                Decision::Duplicate(Original::Stored(a)),
+                Decision::Duplicate(Original::Stored(b)),
+            ) => {
+                let original = |store: &dyn UsageStore, sequence| {
+                    store.original_events(name, &[(event.uuid, sequence)]).unwrap().remove(0).event
+                };
+                assert_eq!(original(self.sled(), a), original(&*self.memory, b));
+            }
+            (ours, theirs) => panic!("{}: {ours:?}, the model says {theirs:?}", event.uuid),
+        }
+    }
+
     fn wait_for_background(&self) {
         while !self.sled().is_idle() && self.sled().status() == meterd::store::StoreStatus::Ready {
             std::thread::yield_now();
         }
     }
 
-    fn break_commit(&mut self, passes: u8, call: &Call, draft: &BatchDraft) {
+    fn break_commit(&mut self, passes: u8, call: &Call, report: &ReportDraft, draft: &BatchDraft) {
         let point = match passes % 3 {
             0 => FaultPoint::CommitWrite,
             1 => FaultPoint::CommitFlush,
@@ -310,9 +408,11 @@ impl Stores {
         };
         self.faults.arm(point, 0, FaultAction::Fail);
         let submission = self.submission(call);
+        let report = self.report(report);
         let batch = self.batch(draft);
         let group = CommitGroup {
             submissions: vec![probed(self.sled(), submission.clone())],
+            api_reports: vec![probed(self.sled(), report.clone())],
             batches: vec![batch.clone()],
         };
         let outcome = self.sled().commit(&group, self.now);
@@ -326,6 +426,11 @@ impl Stores {
         }
         self.reopen();
         self.settle_unacknowledged(submission);
+        // Events may have landed or not: sent again, each counts once.
+        let name = report.caller.organization.as_str();
+        for store in [self.sled() as &dyn UsageStore, &*self.memory] {
+            commit_events(store, name, report.events.clone(), self.now).unwrap();
+        }
         // It is there whole or not at all.
         let name = &batch.caller.organization;
         if let Some(landed) = self.sled().find_batch(name, &batch.id).unwrap()
@@ -416,6 +521,43 @@ impl Stores {
                 assert_same(&ours, &asset_totals(&*self.memory, &query), name);
             }
         }
+        for name in ORGANIZATIONS {
+            for (days_ago, filter) in [
+                (30_000, ApiFilter::default()),
+                (
+                    40,
+                    ApiFilter {
+                        clients: vec![caller(name, "client-1").client],
+                        users: vec![UserId::new("ann").unwrap(), UserId::new("bob").unwrap()],
+                        ..ApiFilter::default()
+                    },
+                ),
+                (
+                    7,
+                    ApiFilter {
+                        methods: vec![HttpMethod::Get, HttpMethod::Trace],
+                        platforms: vec![PlatformName::new("web").unwrap()],
+                        ..ApiFilter::default()
+                    },
+                ),
+            ] {
+                let today = UsageDay::of_instant(self.now).number();
+                let day = |number: i64| UsageDay::from_number(number).unwrap();
+                let query = ApiTotalsQuery {
+                    organization: organization(name),
+                    days: DayRange { start: day(today - days_ago), end: day(today) },
+                    filter,
+                };
+                let ours = api_totals(self.sled(), &query);
+                assert_same(&ours, &api_totals(&*self.memory, &query), name);
+            }
+            for client in ["client-0", "client-2"].map(|id| caller(name, id).client) {
+                let has = |store: &dyn UsageStore| {
+                    store.has_api_usage(&organization(name), &client).unwrap()
+                };
+                assert_eq!(has(self.sled()), has(&*self.memory), "{name} {client}");
+            }
+        }
         let noon = QuarterHour::of(self.now);
         let range = QuarterRange { start: QuarterHour(noon.0 - 60), end: noon };
         let filter = UsageFilter {
@@ -459,7 +601,7 @@ impl StateMachineTest for Stores {
 
     fn apply(mut stores: Self, (): &(), step: Step) -> Self {
         match step {
-            Step::Commit { calls, batches } => stores.commit(&calls, &batches),
+            Step::Commit { calls, reports, batches } => stores.commit(&calls, &reports, &batches),
             Step::ProbeAhead(call) => {
                 let ahead = probed(stores.sled(), stores.submission(&call));
                 stores.ahead.push(ahead);
@@ -471,7 +613,9 @@ impl StateMachineTest for Stores {
                 stores.compare_records();
             }
             Step::BreakBackground(which) => stores.break_background(which),
-            Step::BreakCommit(passes, call, batch) => stores.break_commit(passes, &call, &batch),
+            Step::BreakCommit(passes, call, report, batch) => {
+                stores.break_commit(passes, &call, &report, &batch);
+            }
         }
         stores.compare();
         stores
@@ -492,7 +636,7 @@ impl StateMachineTest for Stores {
         stores.sled = None;
         let report = verify(stores.directory.path(), &mut |_| {}).unwrap();
         assert_eq!(report.differences, Vec::<String>::new());
-        assert_eq!(report.records, stores.memory.statistics().records);
+        assert_eq!(report.records + report.api_events, stores.memory.statistics().records);
         assert!(std::fs::read_dir(stores.directory.path().join("blobs")).unwrap().next().is_none());
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::{
     sync::OwnedSemaphorePermit,
@@ -21,7 +21,15 @@ use tokio::{
 };
 use tonic::{Code, Status};
 
-use crate::api::{metrics::Metrics, status};
+use crate::{
+    api::{
+        metrics::Metrics,
+        rest::http_status,
+        self_metering::{CallMeter, Protocol},
+        status,
+    },
+    domain::caller::Caller,
+};
 
 /// Counts a call from its begin until it is dropped.
 pub(super) struct CallGuard {
@@ -30,13 +38,30 @@ pub(super) struct CallGuard {
     began: Instant,
     // What the call counts as if its answer is given up.
     code: Code,
+    // The HTTP status of an answer that is no gRPC.
+    http: Option<StatusCode>,
     permit: Option<OwnedSemaphorePermit>,
+    metered: Option<Metered>,
+}
+
+/// Whose API usage the call is.
+pub(super) struct Metered {
+    pub(super) meter: Arc<CallMeter>,
+    pub(super) row: usize,
+    pub(super) caller: Caller,
+    pub(super) protocol: Protocol,
 }
 
 impl CallGuard {
     pub(super) fn begin(metrics: Arc<Metrics>, method: &'static str, began: Instant) -> Self {
         metrics.call_began();
-        Self { metrics, method, began, code: Code::Cancelled, permit: None }
+        let code = Code::Cancelled;
+        Self { metrics, method, began, code, http: None, permit: None, metered: None }
+    }
+
+    /// Counts the call as API usage when it is over.
+    pub(super) fn meter(&mut self, metered: Metered) {
+        self.metered = Some(metered);
     }
 
     /// Keeps the call's place among those in flight.
@@ -48,6 +73,7 @@ impl CallGuard {
     pub(super) fn answer(mut self, response: Response, deadline: Option<Deadline>) -> Response {
         let (parts, body) = response.into_parts();
         let outcome = parts.extensions.get::<Outcome>().cloned();
+        self.http = outcome.is_some().then_some(parts.status);
         // A trailers-only answer has its code among the headers.
         if let Some(code) = grpc_code(&parts.headers) {
             self.code = code;
@@ -66,6 +92,12 @@ impl CallGuard {
 impl Drop for CallGuard {
     fn drop(&mut self) {
         self.metrics.call_ended(self.method, self.code, self.began.elapsed());
+        if let Some(Metered { meter, row, caller, protocol }) = self.metered.take() {
+            // A stream that fails has begun with 200.
+            let answered = self.http.filter(|http| !http.is_success() || self.code == Code::Ok);
+            let status = answered.unwrap_or_else(|| http_status(self.code));
+            meter.count(row, &caller, protocol, status);
+        }
     }
 }
 

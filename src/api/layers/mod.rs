@@ -16,13 +16,19 @@ use tokio::{sync::Semaphore, time::Instant as Moment};
 use tonic::Status;
 use tracing::Instrument as _;
 
-use self::answer::CallGuard;
+use self::answer::{CallGuard, Metered};
 pub(super) use self::{answer::Outcome, request_id::HEADER as REQUEST_ID};
-use super::{client_rates::ClientRate, metrics::Metrics, status, yandex_sign_in::ReachedAs};
+use super::{
+    client_rates::ClientRate,
+    metrics::Metrics,
+    self_metering::{CallMeter, Protocol},
+    status,
+    yandex_sign_in::ReachedAs,
+};
 use crate::{
     auth::{
         AuthError, Authentication, Credentials, Principal,
-        rpc_permissions::{self, Access},
+        rpc_permissions::{self, Access, RPC_ACCESS},
     },
     service::clock::Clock,
 };
@@ -68,6 +74,7 @@ pub(super) struct Layers {
     authentication: Arc<Authentication>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    meter: Option<Arc<CallMeter>>,
     in_flight: Arc<Semaphore>,
     calls_max: usize,
 }
@@ -77,12 +84,14 @@ impl Layers {
         authentication: Authentication,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
+        meter: Option<Arc<CallMeter>>,
         limits: &CallLimits,
     ) -> Self {
         Self {
             authentication: Arc::new(authentication),
             clock,
             metrics,
+            meter,
             in_flight: Arc::new(Semaphore::new(limits.calls_in_flight_max)),
             calls_max: limits.calls_in_flight_max,
         }
@@ -94,34 +103,48 @@ impl Layers {
 pub(super) struct Call {
     /// Its name in metrics and logs.
     name: &'static str,
+    /// The row of `RPC_ACCESS`, if it is a method.
+    row: Option<usize>,
     access: Access,
+    protocol: Protocol,
     /// Whether it takes a place among the calls in flight.
     counts: bool,
 }
 
 impl Call {
     /// A call of the method with this gRPC path.
-    pub(super) fn of_method(path: &str) -> Self {
-        match rpc_permissions::find(path) {
-            // Health checks must get through when everything else is full.
-            Some((name, access)) => Self { name, access: *access, counts: *access != Access::Open },
+    pub(super) fn of_method(path: &str, protocol: Protocol) -> Self {
+        let row = rpc_permissions::row_of(path);
+        match row.and_then(|row| RPC_ACCESS.get(row)) {
+            Some((name, access)) => Self {
+                name,
+                row,
+                access: *access,
+                protocol,
+                // Health checks must get through when everything else is full.
+                counts: *access != Access::Open,
+            },
             None => Self::unknown(),
         }
     }
 
+    const fn open(name: &'static str) -> Self {
+        Self { name, row: None, access: Access::Open, protocol: Protocol::Rest, counts: true }
+    }
+
     /// A request for something that does not exist.
     pub(super) const fn unknown() -> Self {
-        Self { name: UNKNOWN_METHOD, access: Access::Open, counts: true }
+        Self::open(UNKNOWN_METHOD)
     }
 
     /// A request of somebody who is about to sign in.
     pub(super) const fn token() -> Self {
-        Self { name: TOKEN, access: Access::Open, counts: true }
+        Self::open(TOKEN)
     }
 
     /// A request for a document that anybody may read.
     pub(super) const fn document() -> Self {
-        Self { name: DOCUMENT, access: Access::Open, counts: true }
+        Self::open(DOCUMENT)
     }
 }
 
@@ -189,6 +212,10 @@ async fn admit(
     }
     if let Access::AnyOf(permissions) = call.access {
         let principal = authenticate(layers, request.headers()).await.map_err(status::from_auth)?;
+        if let (Some(meter), Some(row)) = (&layers.meter, call.row) {
+            let (meter, caller) = (Arc::clone(meter), principal.caller.clone());
+            guard.meter(Metered { meter, row, caller, protocol: call.protocol });
+        }
         if !principal.has_any(permissions) {
             return Err(status::from_auth(AuthError::Forbidden(permissions)));
         }

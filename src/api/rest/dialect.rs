@@ -12,6 +12,8 @@ pub struct Dialect {
     pub int64: Int64,
     /// How a failure is written.
     pub errors: ErrorShape,
+    /// How the paths begin that are the vendor's alone: failures are written so, too, where they lead to no method.
+    pub path_prefix: Option<&'static str>,
     /// Error details (full names of messages) whose members also stand at the top level of an error's
     /// body.
     pub hoisted_details: &'static [&'static str],
@@ -43,7 +45,7 @@ pub enum ErrorShape {
     /// `google.rpc.Status` as JSON: `code`, `message`, `details`.
     Status,
     /// Genesys' `ErrorBody`: `message`, `code` (a word), `status` (the HTTP status), `contextId` (the
-    /// request id), `details` of the fields at fault, `errors`.
+    /// request id), `details` of the fields at fault, by their names in JSON, `errors`.
     ErrorBody,
 }
 
@@ -53,6 +55,7 @@ impl Dialect {
         unknown_members: UnknownMembers::Refuse,
         int64: Int64::String,
         errors: ErrorShape::Status,
+        path_prefix: None,
         hoisted_details: &[],
         success: &[],
     };
@@ -75,9 +78,27 @@ const GETTY: Dialect = Dialect {
     ..Dialect::OURS
 };
 
+/// As Genesys Cloud's API has it: 202 for every operation that starts a query, and numbers for counts.
+const GENESYS: Dialect = Dialect {
+    unknown_members: UnknownMembers::Ignore,
+    int64: Int64::Number,
+    errors: ErrorShape::ErrorBody,
+    path_prefix: Some("/api/v2/"),
+    hoisted_details: &[],
+    success: &[
+        ("StartOrganizationQuery", StatusCode::ACCEPTED),
+        ("StartClientQuery", StatusCode::ACCEPTED),
+        ("StartClientSummary", StatusCode::ACCEPTED),
+        ("StartSimpleSearch", StatusCode::ACCEPTED),
+        ("CreateOrganizationAggregatesJob", StatusCode::ACCEPTED),
+        ("CreateClientAggregatesJob", StatusCode::ACCEPTED),
+    ],
+};
+
 /// Service (full name) → its dialect.
 pub const DIALECTS: &[(&str, Dialect)] = &[
     ("meterd.v1.UsageBatchService", GETTY),
+    ("meterd.v1.UsageQueryService", GENESYS),
     ("yandex.cloud.endpoint.ApiEndpointService", YANDEX),
     ("yandex.cloud.iam.v1.IamTokenService", YANDEX),
     ("yandex.cloud.marketplace.v1.metering.ImageProductUsageService", YANDEX),

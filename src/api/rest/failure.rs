@@ -23,18 +23,26 @@ pub(in crate::api) struct Failure {
     status: Status,
     http: StatusCode,
     headers: HeaderMap,
+    // The method itself refused: it calls fields as its proto does, and not as the caller did.
+    is_of_call: bool,
 }
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        Self { http: http_status(status.code()), status, headers: HeaderMap::new() }
+        let http = http_status(status.code());
+        Self::with(status, http)
     }
 }
 
 impl Failure {
     /// With another HTTP status than the usual one.
     pub(super) fn with(status: Status, http: StatusCode) -> Self {
-        Self { status, http, headers: HeaderMap::new() }
+        Self { status, http, headers: HeaderMap::new(), is_of_call: false }
+    }
+
+    /// What a method answered.
+    pub(super) fn of_call(status: Status) -> Self {
+        Self { is_of_call: true, ..Self::from(status) }
     }
 
     /// Says which methods the path has, as RFC 9110 wants it of a 405.
@@ -69,8 +77,8 @@ impl FailureWriter {
         dialect: &Dialect,
         request_id: Option<&HeaderValue>,
     ) -> Response {
-        let Failure { status, http, headers } = failure;
-        let body = self.body(&status, http, dialect, request_id);
+        let body = self.body(&failure, dialect, request_id);
+        let Failure { status, http, headers, is_of_call: _ } = failure;
         let mut response = Response::new(Body::from(Bytes::from(body.to_string())));
         *response.status_mut() = http;
         response.extensions_mut().insert(Outcome::new(status.code()));
@@ -92,11 +100,11 @@ impl FailureWriter {
     /// The JSON alone.
     pub(super) fn body(
         &self,
-        status: &Status,
-        http: StatusCode,
+        failure: &Failure,
         dialect: &Dialect,
         request_id: Option<&HeaderValue>,
     ) -> Value {
+        let status = &failure.status;
         let details = self.details(status, &serialize_options(dialect));
         let mut members = match dialect.errors {
             ErrorShape::Status => {
@@ -109,7 +117,7 @@ impl FailureWriter {
                 };
                 members
             }
-            ErrorShape::ErrorBody => error_body(status, http, request_id),
+            ErrorShape::ErrorBody => error_body(failure, request_id),
         };
         for detail in details.iter().filter_map(Value::as_object) {
             let hoisted = detail.get("@type").and_then(Value::as_str).is_some_and(|of| {
@@ -145,11 +153,8 @@ impl FailureWriter {
 }
 
 /// Genesys' shape, with the words of its vocabulary (the list on all operations of its API definition).
-fn error_body(
-    status: &Status,
-    http: StatusCode,
-    request_id: Option<&HeaderValue>,
-) -> Map<String, Value> {
+fn error_body(failure: &Failure, request_id: Option<&HeaderValue>) -> Map<String, Value> {
+    let Failure { status, http, headers: _, is_of_call } = failure;
     let code = match http.as_u16() {
         400 => "bad.request",
         401 => "authentication.required",
@@ -164,14 +169,18 @@ fn error_body(
         504 => "request.timeout",
         _ => "internal.server.error",
     };
-    let fields = status.get_details_bad_request().map(|bad| bad.field_violations);
-    let details: Vec<Value> = fields
-        .into_iter()
-        .flatten()
-        .map(|violation| json!({"errorCode": "invalid.value", "fieldName": violation.field}))
-        .collect();
+    let mut message = status.message().to_owned();
+    let mut details = Vec::new();
+    for violation in
+        status.get_details_bad_request().into_iter().flat_map(|bad| bad.field_violations)
+    {
+        let name = if *is_of_call { json_names(&violation.field) } else { violation.field.clone() };
+        let said = |name: &str| format!("{name}: {}", violation.description);
+        message = message.replace(&said(&violation.field), &said(&name));
+        details.push(json!({"errorCode": "invalid.value", "fieldName": name}));
+    }
     let mut members = Map::new();
-    members.insert("message".into(), status.message().into());
+    members.insert("message".into(), message.into());
     members.insert("code".into(), code.into());
     members.insert("status".into(), http.as_u16().into());
     if let Some(id) = request_id.and_then(|id| id.to_str().ok()) {
@@ -182,8 +191,25 @@ fn error_body(
     members
 }
 
+/// A path of fields in the names that they have in JSON: `sort_by[0].field_name` is `sortBy[0].fieldName`.
+fn json_names(path: &str) -> String {
+    let mut names = String::with_capacity(path.len());
+    let mut begins_word = false;
+    for letter in path.chars() {
+        match letter {
+            '_' => begins_word = true,
+            _ if begins_word => {
+                names.push(letter.to_ascii_uppercase());
+                begins_word = false;
+            }
+            _ => names.push(letter),
+        }
+    }
+    names
+}
+
 /// The mapping of `google/rpc/code.proto`.
-pub(super) fn http_status(code: Code) -> StatusCode {
+pub(in crate::api) fn http_status(code: Code) -> StatusCode {
     match code {
         Code::Ok => StatusCode::OK,
         Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use axum::{Router, body::Body, extract::Request, response::Response};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use tonic::Status;
@@ -42,7 +42,10 @@ use super::{
 };
 use crate::service::FieldViolation;
 
-pub(super) use self::{call::OverRest, failure::Failure};
+pub(super) use self::{
+    call::OverRest,
+    failure::{Failure, http_status},
+};
 
 /// Why the REST side cannot be put together: a mistake in the protos or in the table of dialects.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,10 @@ impl RestError {
 #[derive(Debug)]
 pub struct Rest {
     table: RouteTable,
+    // Dialects of paths that lead to no method.
+    by_prefix: Vec<(&'static str, Dialect)>,
+    // gRPC path, method and template of every binding.
+    templates: Vec<(PathAndQuery, Method, String)>,
     calls: Calls,
     failures: FailureWriter,
     body_bytes_max: usize,
@@ -98,16 +105,38 @@ impl Rest {
         routes: Router,
         message_bytes_max: usize,
     ) -> Result<Self, RestError> {
-        let table = RouteTable::build(rule::bindings(pool, dialects)?)?;
+        let bindings = rule::bindings(pool, dialects)?;
+        let templates = bindings.iter().map(|binding| {
+            (binding.grpc_path.clone(), binding.http_method.clone(), binding.documented_path())
+        });
+        let templates = templates.collect();
+        let table = RouteTable::build(bindings)?;
         let status = pool
             .get_message_by_name("google.rpc.Status")
             .ok_or_else(|| RestError::new("google.rpc.Status", "is not among the descriptors"))?;
         Ok(Self {
             table,
+            by_prefix: dialects
+                .iter()
+                .filter_map(|(_, dialect)| Some((dialect.path_prefix?, dialect.clone())))
+                .collect(),
+            templates,
             calls: Calls::new(routes, message_bytes_max),
             failures: FailureWriter { status },
             body_bytes_max: message_bytes_max,
         })
+    }
+
+    /// How a failure is written of a path that leads to no method, or not by the request's method of HTTP.
+    pub(super) fn dialect_of_path(&self, path: &str) -> &Dialect {
+        let found = self.by_prefix.iter().find(|(prefix, _)| path.starts_with(prefix));
+        found.map_or(&Dialect::OURS, |(_, dialect)| dialect)
+    }
+
+    /// Every binding: gRPC path, method of HTTP, template of the path.
+    pub(super) fn templates(&self) -> impl Iterator<Item = (&str, &Method, String)> {
+        let templates = self.templates.iter();
+        templates.map(|(path, method, template)| (path.as_str(), method, template.clone()))
     }
 
     /// Finds the method that a request is for.
@@ -148,10 +177,11 @@ impl Rest {
         let call = call::request(message, parts.headers, parts.extensions);
         let path = binding.grpc_path.clone();
         if binding.method.is_server_streaming() {
-            let answer = self.calls.server_streaming(path, call).await?;
+            let answer = self.calls.server_streaming(path, call).await;
+            let answer = answer.map_err(Failure::of_call)?;
             return Ok(stream::respond(self, binding, framing, answer, deadline, request_id));
         }
-        let answer = self.calls.unary(path, call).await?;
+        let answer = self.calls.unary(path, call).await.map_err(Failure::of_call)?;
         Ok(answer::unary(&binding, answer)?)
     }
 
@@ -206,8 +236,7 @@ impl Rest {
         dialect: &Dialect,
         request_id: Option<&HeaderValue>,
     ) -> serde_json::Value {
-        let http = failure::http_status(status.code());
-        self.failures.body(status, http, dialect, request_id)
+        self.failures.body(&Failure::of_call(status.clone()), dialect, request_id)
     }
 }
 

@@ -29,6 +29,21 @@ pub(super) struct Binding {
 /// From the request's message down to a field.
 pub(super) type FieldPath = Vec<FieldDescriptor>;
 
+impl Binding {
+    /// The path with its variables as callers know them: fields in the spelling of JSON.
+    pub(super) fn documented_path(&self) -> String {
+        let mut fields = self.path_fields.iter();
+        self.template.render(|variable| {
+            fields.next().map_or_else(|| variable.to_owned(), |fields| json_name(fields))
+        })
+    }
+}
+
+/// A field in the spelling of JSON.
+pub(super) fn json_name(fields: &[FieldDescriptor]) -> String {
+    fields.iter().map(FieldDescriptor::json_name).collect::<Vec<_>>().join(".")
+}
+
 /// Which part of the request the HTTP body is.
 #[derive(Debug, Clone)]
 pub(super) enum BodyRule {

@@ -4,6 +4,7 @@
 //! with a count of its own. It is not a benchmark; client and server share the machine.
 
 mod callers;
+mod other_usage;
 mod progress;
 mod random;
 mod report;
@@ -60,8 +61,9 @@ const CHARTED: (&str, &str) = ("object-storage", "requests-1k");
 /// Show the main job end to end, on a temporary data directory
 ///
 /// Serves on free ports, applies the sample catalog, writes invented usage of the last 24 hours over
-/// gRPC with some duplicates and invalid records among it, prints verdicts, totals and a chart, and
-/// checks them against its own count. Fails if anything differs.
+/// gRPC with some duplicates and invalid records among it, prints verdicts, totals and a chart, reports a
+/// batch of asset usage, restarts the server, asks how its own API was used, and
+/// checks all that against its own count. Fails if anything differs.
 #[derive(Debug, Args)]
 pub(super) struct DemoCommand {
     /// Records to write
@@ -143,6 +145,7 @@ impl DemoCommand {
             grouped(compared as u64)
         ))?;
 
+        say(other_usage::batch(stage.connect().await?, now).await?)?;
         restart(stage, data_dir, &interval, &mut tally).await
     }
 
@@ -239,6 +242,8 @@ async fn restart(
 ) -> CommandResult<Stage> {
     stage.close().await?;
     let stage = Stage::open(data_dir).await?;
+    // What was counted last was stored when the server stopped.
+    say(other_usage::own_calls(stage.connect().await?, SystemClock.now(), tally).await?)?;
     let kept = tally.kept.take();
     let connection = stage.connect().await?;
     let mut resent = 0;

@@ -3,7 +3,7 @@
 use std::io;
 
 use clap::{Args, ValueEnum};
-use jiff::{SignedDuration, tz::TimeZone};
+use jiff::tz::TimeZone;
 
 use super::{Granularity, Order, Page, QueryForm, Report};
 use crate::{
@@ -16,11 +16,7 @@ use crate::{
         connection::{Connection, ServerOptions, call_failed},
     },
     domain::{calendar::Buckets, interval::HalfOpenInterval, limits::PAGE_SIZE_MAX},
-    service::clock::{Clock as _, SystemClock},
 };
-
-/// Days that are asked for if none are named, today included.
-const DAYS_DEFAULT: i64 = 30;
 
 /// Add asset usage up by day, week or month and by asset or client
 #[derive(Debug, Args)]
@@ -69,7 +65,7 @@ impl Dimension {
 
 impl AssetsQuery {
     pub(super) async fn run(self) -> CommandResult {
-        let interval = self.interval.clone().unwrap_or_else(last_days);
+        let interval = self.interval.clone().unwrap_or_else(super::last_days);
         let granularity = self.granularity.unwrap_or(match self.output {
             QueryForm::Chart => Granularity::Day,
             QueryForm::Table | QueryForm::Json | QueryForm::Csv => Granularity::Total,
@@ -125,11 +121,4 @@ async fn fetch(
             return Ok(report);
         }
     }
-}
-
-fn last_days() -> String {
-    let today = SystemClock.now().to_zoned(TimeZone::UTC).date();
-    let tomorrow = today.tomorrow().unwrap_or(today);
-    let first = tomorrow.saturating_sub(SignedDuration::from_hours(24 * DAYS_DEFAULT));
-    format!("{first}/{tomorrow}")
 }

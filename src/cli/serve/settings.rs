@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use http::HeaderName;
 use jiff::SignedDuration;
 
 use crate::{
@@ -18,13 +19,18 @@ use crate::{
         outside_issuer::{ClaimMapping, IssuerSettings, OrganizationSource},
     },
     cli::{CommandError, CommandResult},
-    config::{ByteSize, HumanDuration, ServeOptions},
+    config::{ByteSize, HumanDuration, ServeOptions, Switch},
     domain::{
         id::OrganizationId,
         limits::{ACCEPT_PAST_DAYS_MAX, STREAM_RECORDS_MAX},
     },
     server::{ConnectionLimits, KeySource, OutsideIssuerConfig, ServerConfig, TlsFiles, is_safe},
-    service::{committer::CommitterLimits, product_usage::AcceptanceWindow},
+    service::{
+        acceptance::AcceptanceWindow,
+        access_log::{AccessLogHeaders, AccessLogRules},
+        committer::CommitterLimits,
+        usage_queries::QueryLimits,
+    },
     store::sled::StoreOptions,
     telemetry::LogFormat,
 };
@@ -36,6 +42,7 @@ const DATA_DIR_DEFAULT: &str = "./meterd-data";
 const SIGNING_KEYS: &str = "signing-keys.json";
 const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 const CACHE_BYTES_MIN: u64 = 1 << 20;
+const QUERY_RETENTION_DAYS_MAX: u64 = 366;
 const MESSAGE_BYTES_MIN: u64 = 64 << 10;
 const TEN: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
@@ -82,6 +89,10 @@ impl Settings {
             connections: connection_limits(&options)?,
             committer: committer_limits(&options)?,
             window: window(&options)?,
+            queries: query_limits(&options)?,
+            spill: data_dir(&options).to_owned(),
+            self_metering: options.self_metering != Some(Switch::Off),
+            access_log: access_log_rules(&options)?,
             authentication: Authentication::new(token, dev)
                 .context("cannot set up authentication")?,
             tls: tls_files(&options)?,
@@ -261,6 +272,24 @@ fn committer_limits(options: &ServeOptions) -> CommandResult<CommitterLimits> {
     Ok(limits)
 }
 
+fn query_limits(options: &ServeOptions) -> CommandResult<QueryLimits> {
+    let mut limits = QueryLimits::default();
+    if let Some(workers) = options.query_workers {
+        limits.workers = workers.get();
+    }
+    if let Some(HumanDuration(retention)) = options.query_retention {
+        let days = retention.as_secs() / 86_400;
+        if days > QUERY_RETENTION_DAYS_MAX {
+            let text = format!(
+                "query-retention is {days} days, at most {QUERY_RETENTION_DAYS_MAX} are allowed"
+            );
+            return Err(CommandError::usage(text));
+        }
+        limits.retention = SignedDuration::try_from(retention).context("query-retention")?;
+    }
+    Ok(limits)
+}
+
 fn window(options: &ServeOptions) -> CommandResult<AcceptanceWindow> {
     let mut window = AcceptanceWindow::default();
     if let Some(accept_past) = options.accept_past {
@@ -270,6 +299,25 @@ fn window(options: &ServeOptions) -> CommandResult<AcceptanceWindow> {
         window.clock_skew = bounded("clock-skew", clock_skew)?;
     }
     Ok(window)
+}
+
+fn access_log_rules(options: &ServeOptions) -> CommandResult<AccessLogRules> {
+    let mut headers = AccessLogHeaders::default();
+    for (name, given, header) in [
+        ("access-log-client-header", &options.access_log_client_header, &mut headers.client),
+        ("access-log-user-header", &options.access_log_user_header, &mut headers.user),
+        ("access-log-platform-header", &options.access_log_platform_header, &mut headers.platform),
+    ] {
+        let Some(given) = given else { continue };
+        // In lower case, as they stand in the logs.
+        *header = HeaderName::from_bytes(given.as_bytes())
+            .map_err(|_| CommandError::usage(format!("{name} {given:?} is no name of a header")))?
+            .as_str()
+            .to_owned();
+    }
+    let templates = options.access_log_template.as_deref().unwrap_or_default();
+    AccessLogRules::new(templates, headers)
+        .map_err(|error| CommandError::usage(format!("access-log-template {error}")))
 }
 
 fn bounded(name: &str, given: HumanDuration) -> CommandResult<SignedDuration> {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use crate::{
     api::pb::meterd::v1::ProductUsageRecord,
     cli::{
-        lines::{LineError, Lines, whole_number},
+        lines::whole_number,
+        reporting::{UsageKind, at_most, timestamp},
         wire_time,
     },
     domain::limits::{ID_CHARS_MAX, UUID_TEXT_CHARS_MAX},
@@ -19,15 +19,6 @@ use crate::{
 pub(super) enum Target {
     Product(Arc<str>),
     Instance(Arc<str>),
-}
-
-/// A record, and where it came from.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct InputRecord {
-    /// The line, from 1.
-    pub(super) line: u64,
-    pub(super) target: Target,
-    pub(super) record: ProductUsageRecord,
 }
 
 /// A line, as far as its form goes. What `records` and `--rejected-to` write beside the record is read
@@ -58,34 +49,32 @@ pub(super) struct Line {
     _log_sequence: Option<IgnoredAny>,
 }
 
-/// Reads records line by line.
-pub(super) struct Input {
-    lines: Lines<Line>,
-    /// What a line is of that does not say.
-    target: Option<Target>,
+/// A record as `--rejected-to` writes it.
+#[derive(Serialize)]
+pub(super) struct PrintedRecord<'a> {
+    uuid: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    product_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    product_instance_id: Option<&'a str>,
+    sku_id: &'a str,
+    quantity: i64,
+    timestamp: String,
 }
 
-impl Input {
-    pub(super) fn new(lines: Lines<Line>, target: Option<Target>) -> Self {
-        Self { lines, target }
-    }
+/// Usage of products and of their instances.
+pub(super) struct ProductUsage {
+    /// What a line is of that does not say.
+    pub(super) target: Option<Target>,
+}
 
-    /// Bytes consumed so far.
-    pub(super) fn bytes_read(&self) -> u64 {
-        self.lines.bytes_read()
-    }
+impl UsageKind for ProductUsage {
+    type Line = Line;
+    type Target = Target;
+    type Record = ProductUsageRecord;
+    const NOUN: &'static str = "records";
 
-    /// The next record; `None` at the end.
-    pub(super) fn next(&mut self) -> Option<Result<InputRecord, LineError>> {
-        let (at, line) = match self.lines.next()? {
-            Ok(line) => line,
-            Err(error) => return Some(Err(error)),
-        };
-        let record = self.record(at, line);
-        Some(record.map_err(|reason| LineError::Bad { line: at, reason }))
-    }
-
-    fn record(&self, at: u64, line: Line) -> Result<InputRecord, String> {
+    fn record(&self, line: Line) -> Result<(Target, ProductUsageRecord), String> {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         let target = match (given(line.product_id), given(line.product_instance_id)) {
             (Some(_), Some(_)) => {
@@ -97,28 +86,35 @@ impl Input {
                 "names neither product_id nor product_instance_id (nor do --product, --instance)",
             )?,
         };
-        // One record that breaks these would have the server refuse the whole message it is in.
         let (Target::Product(id) | Target::Instance(id)) = &target;
         at_most("product_id or product_instance_id", id, ID_CHARS_MAX)?;
         at_most("uuid", &line.uuid, UUID_TEXT_CHARS_MAX)?;
         at_most("sku_id", &line.sku_id, ID_CHARS_MAX)?;
-        let timestamp: Timestamp = line.timestamp.parse().map_err(|_| {
-            format!("timestamp {:?} is not RFC 3339, such as 2026-11-21T08:30:00Z", line.timestamp)
-        })?;
         let record = ProductUsageRecord {
             uuid: line.uuid,
             sku_id: line.sku_id,
             quantity: line.quantity,
-            timestamp: Some(wire_time::to_wire(timestamp)),
+            timestamp: Some(wire_time::to_wire(timestamp(&line.timestamp)?)),
         };
-        Ok(InputRecord { line: at, target, record })
+        Ok((target, record))
     }
-}
 
-fn at_most(member: &str, text: &str, chars_max: usize) -> Result<(), String> {
-    let chars = text.chars().count();
-    if chars > chars_max {
-        return Err(format!("{member} has {chars} characters, at most {chars_max} are allowed"));
+    fn uuid(record: &ProductUsageRecord) -> &str {
+        &record.uuid
     }
-    Ok(())
+
+    fn printed<'a>(target: &'a Target, record: &'a ProductUsageRecord) -> impl Serialize + use<'a> {
+        let (product_id, product_instance_id) = match target {
+            Target::Product(id) => (Some(&**id), None),
+            Target::Instance(id) => (None, Some(&**id)),
+        };
+        PrintedRecord {
+            uuid: &record.uuid,
+            product_id,
+            product_instance_id,
+            sku_id: &record.sku_id,
+            quantity: record.quantity,
+            timestamp: wire_time::text(record.timestamp.as_ref()),
+        }
+    }
 }

@@ -231,6 +231,14 @@ impl Access {
         self.0.registry.load().client(organization, id).cloned().ok_or_else(|| no_client(id))
     }
 
+    /// The names of an organization's clients that have one.
+    pub(super) fn client_names(&self, organization: &OrganizationId) -> HashMap<ClientId, String> {
+        let registry = self.0.registry.load();
+        let named =
+            registry.clients_after(organization, None).filter(|client| !client.name.is_empty());
+        named.map(|client| (client.id.clone(), client.name.clone())).collect()
+    }
+
     /// Clients by id, a page at a time.
     ///
     /// # Errors

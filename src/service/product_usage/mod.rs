@@ -4,11 +4,12 @@ mod rules;
 
 use std::{str::FromStr as _, sync::Arc};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
     ServiceError,
+    acceptance::AcceptanceWindow,
     catalogs::Catalogs,
     clock::Clock,
     committer::{Admission, Committer, Queued},
@@ -69,24 +70,6 @@ pub enum RecordVerdict {
 impl RecordVerdict {
     fn rejected(reason: RejectionReason) -> Self {
         Self::Rejected { reason, conflict: false }
-    }
-}
-
-/// Which usage times are accepted, relative to the server's clock; both ends included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AcceptanceWindow {
-    /// How old usage may be. The vendor's rule, and the default: one hour.
-    pub accept_past: SignedDuration,
-    /// How far in the future it may be, since clocks differ. Default 30 s.
-    pub clock_skew: SignedDuration,
-}
-
-impl Default for AcceptanceWindow {
-    fn default() -> Self {
-        Self {
-            accept_past: SignedDuration::from_hours(1),
-            clock_skew: SignedDuration::from_secs(30),
-        }
     }
 }
 

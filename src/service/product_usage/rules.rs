@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{AcceptanceWindow, ReportedRecord, ReportedTarget, UsageReport, parse_uuid};
+use super::{ReportedRecord, ReportedTarget, UsageReport, parse_uuid};
 use crate::{
     domain::{
         catalog::{Catalog, Product, State},
@@ -11,7 +11,11 @@ use crate::{
         usage::{UsageRecord, UsageTarget},
         verdict::RejectionReason,
     },
-    service::{FieldViolation, ServiceError},
+    service::{
+        FieldViolation, ServiceError,
+        acceptance::{AcceptanceWindow, OutsideWindow},
+        arguments::check_length,
+    },
 };
 
 /// A target that takes usage.
@@ -46,23 +50,6 @@ pub(super) fn check_report(report: &UsageReport, records_max: usize) -> Result<(
         check_length(&mut violations, sku, &record.sku_id, ID_CHARS_MAX);
     }
     if violations.is_empty() { Ok(()) } else { Err(ServiceError::InvalidArgument(violations)) }
-}
-
-fn check_length(
-    violations: &mut Vec<FieldViolation>,
-    field: impl Fn() -> String,
-    text: &str,
-    chars_max: usize,
-) {
-    // A text has at least as many bytes as characters, so most need no counting.
-    if text.len() <= chars_max {
-        return;
-    }
-    let chars = text.chars().count();
-    if chars > chars_max {
-        let description = format!("has {chars} characters, at most {chars_max} are allowed");
-        violations.push(FieldViolation::new(field(), description));
-    }
 }
 
 /// The target, if the catalog has it and it is not retired.
@@ -102,12 +89,9 @@ pub(super) fn judge(
         .ok_or(RejectionReason::InvalidSkuId)?;
     let quantity = Quantity::new(record.quantity).ok_or(RejectionReason::InvalidQuantity)?;
     let usage_time = record.timestamp.ok_or(RejectionReason::InvalidTimestamp)?;
-    let age = now.duration_since(usage_time);
-    if age < -window.clock_skew {
-        return Err(RejectionReason::InvalidTimestamp);
-    }
-    if age > window.accept_past {
-        return Err(RejectionReason::Expired);
-    }
+    window.judge(usage_time, now).map_err(|outside| match outside {
+        OutsideWindow::Future => RejectionReason::InvalidTimestamp,
+        OutsideWindow::Expired => RejectionReason::Expired,
+    })?;
     Ok(UsageRecord { uuid, sku: sku.id.clone(), quantity, usage_time })
 }

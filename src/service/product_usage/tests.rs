@@ -1,5 +1,7 @@
 use std::sync::atomic::Ordering;
 
+use jiff::SignedDuration;
+
 use super::*;
 use crate::{
     domain::{

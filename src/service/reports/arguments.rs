@@ -5,12 +5,12 @@ use jiff::tz::TimeZone;
 use super::RawFilter;
 use crate::{
     domain::{
-        id::{ClientId, IdError, ProductId, ProductInstanceId, SkuId},
+        id::{ClientId, ProductId, ProductInstanceId, SkuId},
         interval::HalfOpenInterval,
-        limits::{FILTER_VALUES_MAX, PAGE_SIZE_DEFAULT},
+        limits::PAGE_SIZE_DEFAULT,
         totals::UsageFilter,
     },
-    service::{FieldViolation, PageRequest, ServiceError},
+    service::{FieldViolation, PageRequest, ServiceError, arguments::ids},
 };
 
 /// The size of a page.
@@ -52,30 +52,6 @@ pub(super) fn optional_interval(
     HalfOpenInterval::parse(text, &TimeZone::UTC)
         .map_err(|error| violations.push(FieldViolation::new(field, error.to_string())))
         .ok()
-}
-
-pub(super) fn ids<T>(
-    field: String,
-    texts: &[String],
-    new: impl Fn(&str) -> Result<T, IdError>,
-    violations: &mut Vec<FieldViolation>,
-) -> Vec<T> {
-    if texts.len() > FILTER_VALUES_MAX {
-        let description =
-            format!("has {} values, at most {FILTER_VALUES_MAX} are allowed", texts.len());
-        violations.push(FieldViolation::new(field, description));
-        return Vec::new();
-    }
-    let mut ids = Vec::with_capacity(texts.len());
-    for (place, text) in texts.iter().enumerate() {
-        match new(text) {
-            Ok(id) => ids.push(id),
-            Err(error) => {
-                violations.push(FieldViolation::new(format!("{field}[{place}]"), error.to_string()))
-            }
-        }
-    }
-    ids
 }
 
 pub(super) fn usage_filter(

@@ -3,11 +3,7 @@
 use jiff::{civil::Date, tz::TimeZone};
 use serde::Serialize;
 
-use super::{
-    Reports,
-    arguments::{ids, page_size},
-    rows,
-};
+use super::{Reports, arguments::page_size, rows};
 use crate::{
     domain::{
         asset_usage::{AssetFilter, AssetTotalsQuery, DayRange, UsageDay},
@@ -19,6 +15,7 @@ use crate::{
         report::{AssetGroup, AssetGrouping, ReportBuilder, RowOrder},
         usage::LogSequence,
     },
+    service::arguments::ids,
     service::{FieldViolation, PageRequest, ServiceError, page::PageTokens},
     store::{StoreError, UsageStore},
 };

@@ -9,7 +9,7 @@ use crate::domain::{
     totals::UsageFilter,
     usage::{UsageRecord, UsageTarget},
 };
-use crate::store::ProbedSubmission;
+use crate::store::Probed;
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_790_000_100).unwrap()
@@ -41,7 +41,7 @@ fn submission(name: &str, records: Vec<UsageRecord>) -> Submission {
 }
 
 fn commit(store: &MemoryStore, group: Vec<Submission>, now: Timestamp) -> Vec<Vec<Decision>> {
-    let probed = |submission| ProbedSubmission { submission, probe: ProbeResult::default() };
+    let probed = |report| Probed { report, probe: ProbeResult::default() };
     let group: Vec<_> = group.into_iter().map(probed).collect();
     store.commit(&group.into(), now).unwrap().submissions
 }

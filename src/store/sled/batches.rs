@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::{
     codec::{self, Malformed, Reader},
+    commit::NewEntries,
     core::Core,
     engine::Engine,
     keyspace::{KeySpace, push_part},
@@ -72,19 +73,6 @@ pub(super) fn place(engine: &Engine, key: &[u8]) -> Result<Option<BatchPlace>, S
     engine.get(key)?.map(|value| BatchPlace::decode(key, &value)).transpose()
 }
 
-/// The batches of a group that are new, ready to be written.
-#[derive(Default)]
-pub(super) struct NewBatches {
-    /// Values of the log, in order.
-    pub(super) chunks: Vec<(LogSequence, Vec<u8>)>,
-    /// Entries of the index.
-    pub(super) entries: Vec<(Vec<u8>, Vec<u8>)>,
-    /// What they add to the totals.
-    pub(super) deltas: Vec<(RowKey, u8, Total)>,
-    /// Usages in them.
-    pub(super) usages: usize,
-}
-
 /// Which batches of a group have an id that is free, and where their entries will be; `None` for the others.
 pub(super) fn settle(
     core: &Core,
@@ -116,8 +104,8 @@ pub(super) fn encode(
     settled: &[Option<FreeId>],
     mut next: LogSequence,
     stored_time: Timestamp,
-) -> Result<NewBatches, StoreError> {
-    let mut new = NewBatches::default();
+) -> Result<NewEntries, StoreError> {
+    let mut new = NewEntries::default();
     for (batch, free) in batches.iter().zip(settled) {
         let Some(FreeId { organization, key }) = free else { continue };
         let parts = batch_part::encode(batch, *organization, next, stored_time)?;
@@ -129,8 +117,8 @@ pub(super) fn encode(
             let (row, slot) = RowKey::of_asset_usage(*organization, &batch.caller.client, usage)?;
             new.deltas.push((row, slot, Total::of(usage.quantity)));
         }
-        new.usages += batch.usages.len();
-        new.chunks.extend(parts);
+        new.asset_usages += batch.usages.len();
+        new.values.extend(parts);
         new.entries.push((key.clone(), place.encode(key)));
     }
     Ok(new)

@@ -23,6 +23,7 @@ fn space(collection: Collection) -> KeySpace {
         Collection::Organizations => KeySpace::OrganizationDocument,
         Collection::Clients => KeySpace::ClientDocument,
         Collection::AuditEvents => KeySpace::AuditEvent,
+        Collection::Queries => KeySpace::QueryDocument,
     }
 }
 

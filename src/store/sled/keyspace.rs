@@ -31,6 +31,8 @@ pub(super) enum KeySpace {
     Rollup = 0x30,
     /// Organization, asset, client, month → totals by day.
     AssetRollup = 0x31,
+    /// Organization, client, template, method, user, platform, month → totals by day and class of statuses.
+    ApiRollup = 0x32,
     /// Organization, product → product.
     CatalogProduct = 0x40,
     /// Organization, product, SKU → SKU.
@@ -45,6 +47,10 @@ pub(super) enum KeySpace {
     ClientDocument = 0x51,
     /// Organization, number → audit event.
     AuditEvent = 0x52,
+    /// Organization, query → what is known of it.
+    QueryDocument = 0x53,
+    /// Organization, book, first thing on it → page.
+    Page = 0x54,
     /// Organization, batch → where it stands in the log.
     UsageBatch = 0x60,
 }
@@ -128,6 +134,7 @@ mod tests {
             KeySpace::RunFilter,
             KeySpace::Rollup,
             KeySpace::AssetRollup,
+            KeySpace::ApiRollup,
             KeySpace::CatalogProduct,
             KeySpace::CatalogSku,
             KeySpace::CatalogInstance,
@@ -135,14 +142,16 @@ mod tests {
             KeySpace::OrganizationDocument,
             KeySpace::ClientDocument,
             KeySpace::AuditEvent,
+            KeySpace::QueryDocument,
+            KeySpace::Page,
             KeySpace::UsageBatch,
         ]
         .map(|space| space as u8);
         assert_eq!(
             bytes,
             [
-                0x01, 0x02, 0x03, 0x10, 0x20, 0x21, 0x22, 0x30, 0x31, 0x40, 0x41, 0x42, 0x43, 0x50,
-                0x51, 0x52, 0x60
+                0x01, 0x02, 0x03, 0x10, 0x20, 0x21, 0x22, 0x30, 0x31, 0x32, 0x40, 0x41, 0x42, 0x43,
+                0x50, 0x51, 0x52, 0x53, 0x54, 0x60
             ]
         );
     }

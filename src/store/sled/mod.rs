@@ -24,6 +24,7 @@ mod keyspace;
 mod log;
 mod options;
 mod organizations;
+mod pages;
 mod probe;
 mod recovery;
 mod rollup;
@@ -53,18 +54,19 @@ use self::{
     },
 };
 use super::{
-    AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult, StoreError,
-    StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
-    document::{Collection, Document, DocumentChange},
+    ApiTotalsVisitor, AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult,
+    Reported, StoreError, StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
+    document::{Collection, Document, DocumentChange, Page},
 };
 use crate::domain::{
+    api_usage::{ApiTotalsQuery, StoredApiEvent},
     asset::Asset,
     asset_usage::{AssetTotalsQuery, StoredBatch},
     catalog::Catalog,
-    id::{AssetId, BatchId, OrganizationId},
+    id::{AssetId, BatchId, ClientId, OrganizationId},
     record_scan::{RecordPage, RecordScan},
     totals::TotalsQuery,
-    usage::{LogSequence, StoredRecord, Submission},
+    usage::{LogSequence, StoredRecord},
 };
 
 /// An open store. Dropping it stops the background threads; what was acknowledged is on the disk at
@@ -155,12 +157,12 @@ impl Drop for SledStore {
 }
 
 impl UsageStore for SledStore {
-    fn probe(&self, submission: &Submission) -> Probe {
-        probe::probe(&self.core, submission)
+    fn probe(&self, report: Reported<'_>) -> Probe {
+        probe::probe(&self.core, report)
     }
 
-    fn settle(&self, submission: &Submission) -> Result<ProbeResult, StoreError> {
-        probe::settle(&self.core, submission)
+    fn settle(&self, report: Reported<'_>) -> Result<ProbeResult, StoreError> {
+        probe::settle(&self.core, report)
     }
 
     fn commit(&self, group: &CommitGroup, now: Timestamp) -> Result<CommitDecisions, StoreError> {
@@ -190,11 +192,8 @@ impl UsageStore for SledStore {
         uuid: Uuid,
         sequence: LogSequence,
     ) -> Result<StoredRecord, StoreError> {
-        let number = self
-            .core
-            .organizations
-            .number(organization)
-            .ok_or(StoreError::NotAtSequence(sequence))?;
+        let number = self.core.organizations.number(organization);
+        let number = number.ok_or(StoreError::NotAtSequence(sequence))?;
         log::read::record_at(&self.core, number, uuid, sequence)
     }
 
@@ -212,6 +211,36 @@ impl UsageStore for SledStore {
             Some(number) => rollup::product_totals::read(engine, rollups, number, query, visit),
             None => Ok(rollups.through()),
         }
+    }
+
+    fn original_events(
+        &self,
+        organization: &OrganizationId,
+        wanted: &[(Uuid, LogSequence)],
+    ) -> Result<Vec<StoredApiEvent>, StoreError> {
+        log::read::events_at(&self.core, organization, wanted)
+    }
+
+    fn api_totals(
+        &self,
+        query: &ApiTotalsQuery,
+        visit: &mut ApiTotalsVisitor<'_>,
+    ) -> Result<LogSequence, StoreError> {
+        let Core { engine, rollups, organizations, .. } = &*self.core;
+        match organizations.number(&query.organization) {
+            Some(number) => rollup::api_totals::read(engine, rollups, number, query, visit),
+            None => Ok(rollups.through()),
+        }
+    }
+
+    fn has_api_usage(
+        &self,
+        organization: &OrganizationId,
+        client: &ClientId,
+    ) -> Result<bool, StoreError> {
+        let Core { engine, rollups, organizations, .. } = &*self.core;
+        let Some(number) = organizations.number(organization) else { return Ok(false) };
+        rollup::api_totals::has_any(engine, rollups, number, client)
     }
 
     fn find_batch(
@@ -291,6 +320,29 @@ impl UsageStore for SledStore {
 
     fn write_documents(&self, changes: &[DocumentChange]) -> Result<(), StoreError> {
         documents::write(&self.core, changes)
+    }
+
+    fn write_pages(
+        &self,
+        organization: &OrganizationId,
+        book: &str,
+        pages: &[Page],
+        documents: &[DocumentChange],
+    ) -> Result<(), StoreError> {
+        pages::write(&self.core, organization, book, pages, documents)
+    }
+
+    fn page_at(
+        &self,
+        organization: &OrganizationId,
+        book: &str,
+        at: u64,
+    ) -> Result<Option<Page>, StoreError> {
+        pages::at(&self.core, organization, book, at)
+    }
+
+    fn remove_pages(&self, organization: &OrganizationId, book: &str) -> Result<(), StoreError> {
+        pages::remove(&self.core, organization, book)
     }
 
     fn token_key(&self) -> [u8; 16] {

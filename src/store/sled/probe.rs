@@ -1,4 +1,4 @@
-//! Looking the uuids of a submission up, outside of the committer.
+//! Looking the uuids of a report up, outside of the committer.
 
 use super::{
     core::Core,
@@ -8,25 +8,25 @@ use super::{
     },
 };
 use crate::{
-    domain::usage::{LogSequence, Submission},
-    store::{Probe, ProbeResult, StoreError},
+    domain::usage::LogSequence,
+    store::{Probe, ProbeResult, Reported, StoreError},
 };
 
-fn keys<'a>(
-    core: &Core,
-    submission: &'a Submission,
-) -> Option<impl Iterator<Item = UuidKey> + use<'a>> {
+fn keys<'a>(core: &Core, report: Reported<'a>) -> Option<impl Iterator<Item = UuidKey> + use<'a>> {
     // An organization that the store does not know has no uuids yet.
-    let number = core.organizations.number(&submission.caller.organization)?;
-    let uuids = submission.records.iter().map(|record| record.uuid);
-    Some(uuids.map(move |uuid| UuidKey::new(uuid, number, UuidKind::ProductUsage)))
+    let number = core.organizations.number(report.organization())?;
+    let kind = match report {
+        Reported::Records(_) => UuidKind::ProductUsage,
+        Reported::Events(_) => UuidKind::ApiUsage,
+    };
+    Some(report.uuids().map(move |uuid| UuidKey::new(uuid, number, kind)))
 }
 
 /// Looks in memory only.
-pub(super) fn probe(core: &Core, submission: &Submission) -> Probe {
+pub(super) fn probe(core: &Core, report: Reported<'_>) -> Probe {
     let snapshot = core.index.snapshot.load();
-    let mut found = Found::new(submission.records.len());
-    for (at, key) in keys(core, submission).into_iter().flatten().enumerate() {
+    let mut found = Found::new(report.count());
+    for (at, key) in keys(core, report).into_iter().flatten().enumerate() {
         match snapshot.glance(&core.index.hasher, &key) {
             Glance::Absent => {}
             Glance::At(sequence) => found.set(at, sequence),
@@ -37,10 +37,10 @@ pub(super) fn probe(core: &Core, submission: &Submission) -> Probe {
 }
 
 /// Looks on the disk where needed.
-pub(super) fn settle(core: &Core, submission: &Submission) -> Result<ProbeResult, StoreError> {
+pub(super) fn settle(core: &Core, report: Reported<'_>) -> Result<ProbeResult, StoreError> {
     let snapshot = core.index.snapshot.load();
-    let mut found = Found::new(submission.records.len());
-    for (at, key) in keys(core, submission).into_iter().flatten().enumerate() {
+    let mut found = Found::new(report.count());
+    for (at, key) in keys(core, report).into_iter().flatten().enumerate() {
         if let Some(sequence) = snapshot.find(&core.engine, &core.index.hasher, &key)? {
             found.set(at, sequence);
         }
@@ -48,7 +48,7 @@ pub(super) fn settle(core: &Core, submission: &Submission) -> Result<ProbeResult
     Ok(ProbeResult { known: found.known, generation: snapshot.generation })
 }
 
-/// Most submissions have no duplicates, and then nothing is allocated.
+/// Most reports have no duplicates, and then nothing is allocated.
 struct Found {
     known: Vec<Option<LogSequence>>,
     records: usize,

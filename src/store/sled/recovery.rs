@@ -10,6 +10,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::{
     commit::LogEnd,
@@ -28,6 +29,7 @@ use super::{
     keyspace::{KeySpace, log_key, log_sequence},
     log::{
         LogEntry,
+        api_events::ApiEvents,
         batch_part::BatchPart,
         chunk::Chunk,
         read::{self, missing},
@@ -36,11 +38,11 @@ use super::{
     organizations::Organizations,
     rollup::{
         layer::Rollups,
-        row::{Row, RowKey},
+        row::{Row, RowKey, api_slot},
     },
 };
 use crate::{
-    domain::{calendar::QuarterHour, quantity::Total, usage::LogSequence},
+    domain::{asset_usage::UsageDay, calendar::QuarterHour, quantity::Total, usage::LogSequence},
     store::StoreError,
 };
 
@@ -147,6 +149,10 @@ impl Replay<'_> {
                     self.chunk(chunk)?;
                     0
                 }
+                LogEntry::ApiEvents(events) => {
+                    self.api_events(events)?;
+                    0
+                }
                 LogEntry::BatchPart(part) => {
                     self.batch_part(part)?;
                     part.usages.len()
@@ -166,13 +172,7 @@ impl Replay<'_> {
         for record in &chunk.records {
             let dimension = chunk.dimension(record)?;
             let key = UuidKey::new(record.uuid, dimension.organization, UuidKind::ProductUsage);
-            if let Some(first) = self.live.insert_new(key, chunk.sequence) {
-                let what = format!(
-                    "log chunk {}: holds uuid {}, as chunk {} does",
-                    chunk.sequence.0, record.uuid, first.0
-                );
-                return Err(StoreError::Damaged(what.into()));
-            }
+            self.remember(key, record.uuid, chunk.sequence)?;
             let (day, slot) = QuarterHour::of(record.usage_time).day_and_slot();
             let row = RowKey::new(dimension.organization, &dimension.series, day)?;
             if self.included_through(&row)? < chunk.sequence {
@@ -180,6 +180,38 @@ impl Replay<'_> {
             }
         }
         self.rollups.publish(deltas, chunk.sequence)
+    }
+
+    fn api_events(&mut self, entry: &ApiEvents) -> Result<(), StoreError> {
+        let mut deltas = Vec::new();
+        for (organization, event) in &entry.events {
+            let key = UuidKey::new(event.uuid, *organization, UuidKind::ApiUsage);
+            self.remember(key, event.uuid, entry.sequence)?;
+            let day = UsageDay::of_instant(event.time);
+            let row = RowKey::of_api_usage(*organization, &event.series, day)?;
+            if self.included_through(&row)? < entry.sequence {
+                deltas.push((row, api_slot(day, event.status.class()), Total::of(event.count)));
+            }
+        }
+        self.rollups.publish(deltas, entry.sequence)
+    }
+
+    fn remember(
+        &mut self,
+        key: UuidKey,
+        uuid: Uuid,
+        sequence: LogSequence,
+    ) -> Result<(), StoreError> {
+        match self.live.insert_new(key, sequence) {
+            None => Ok(()),
+            Some(first) => {
+                let what = format!(
+                    "log chunk {}: holds uuid {uuid}, as chunk {} does",
+                    sequence.0, first.0
+                );
+                Err(StoreError::Damaged(what.into()))
+            }
+        }
     }
 
     fn batch_part(&mut self, part: &BatchPart) -> Result<(), StoreError> {

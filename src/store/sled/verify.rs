@@ -9,6 +9,8 @@ use std::{
     path::Path,
 };
 
+use uuid::Uuid;
+
 use super::{
     batches::{self, BatchPlace},
     core::Core,
@@ -17,16 +19,16 @@ use super::{
         run::Page,
     },
     keyspace::{KeySpace, log_key, log_sequence},
-    log::{LogEntry, batch_part::BatchPart, chunk::Chunk, read},
+    log::{LogEntry, api_events::ApiEvents, batch_part::BatchPart, chunk::Chunk, read},
     options::{OpenError, StoreOptions},
     recovery,
     rollup::{
         layer::combine,
-        row::{Row, RowKey, Slots},
+        row::{Row, RowKey, Slots, api_slot},
     },
 };
 use crate::{
-    domain::{calendar::QuarterHour, quantity::Total, usage::LogSequence},
+    domain::{asset_usage::UsageDay, calendar::QuarterHour, quantity::Total, usage::LogSequence},
     store::StoreError,
 };
 
@@ -65,7 +67,9 @@ pub struct VerifyReport {
     pub batches: u64,
     /// Usages in them.
     pub asset_usages: u64,
-    /// Series and days with totals.
+    /// Events of API usage.
+    pub api_events: u64,
+    /// Series and periods with totals.
     pub total_rows: u64,
     /// Every difference found, up to [`DIFFERENCES_MAX`]; empty if all is well.
     pub differences: Vec<String>,
@@ -155,6 +159,7 @@ impl Check<'_> {
             match LogEntry::decode(sequence, &value) {
                 Ok(LogEntry::Records(chunk)) => self.chunk(&chunk, &mut recounted)?,
                 Ok(LogEntry::BatchPart(part)) => self.batch_part(&part, &mut recounted)?,
+                Ok(LogEntry::ApiEvents(events)) => self.api_events(&events, &mut recounted)?,
                 Err(error) => self.report.differ(plain(&error)),
             }
             self.tick(VerifyPhase::Log, sequence.0, last.0);
@@ -175,26 +180,7 @@ impl Check<'_> {
             self.report.records += 1;
             let dimension = chunk.dimension(record)?;
             let key = UuidKey::new(record.uuid, dimension.organization, UuidKind::ProductUsage);
-            if !keys.insert(key) {
-                self.report.differ(format!(
-                    "log chunk {}: holds uuid {} twice",
-                    chunk.sequence.0, record.uuid
-                ));
-            }
-            let found = self.core.index.find(&self.core.engine, &key);
-            match found {
-                Ok(Some(sequence)) if sequence == chunk.sequence => {}
-                Ok(Some(sequence)) => self.report.differ(format!(
-                    "uuid {}: stands in log chunk {}, the index says {}",
-                    record.uuid, chunk.sequence.0, sequence.0
-                )),
-                Ok(None) => self.report.differ(format!(
-                    "uuid {}: stands in log chunk {}, the index does not know it",
-                    record.uuid, chunk.sequence.0
-                )),
-                Err(StoreError::Damaged(what)) => self.report.differ(what.to_string()),
-                Err(error) => return Err(error),
-            }
+            self.uuid(key, record.uuid, chunk.sequence, &mut keys)?;
             let (day, slot) = QuarterHour::of(record.usage_time).day_and_slot();
             let row = RowKey::new(dimension.organization, &dimension.series, day)?;
             recounted
@@ -203,6 +189,52 @@ impl Check<'_> {
                 .entry(slot)
                 .or_default()
                 .add(Total::of(record.quantity))?;
+        }
+        Ok(())
+    }
+
+    /// Looks every uuid of some events up, and recounts their totals.
+    fn api_events(
+        &mut self,
+        entry: &ApiEvents,
+        recounted: &mut BTreeMap<RowKey, Slots>,
+    ) -> Result<(), StoreError> {
+        let mut keys = BTreeSet::new();
+        for (organization, event) in &entry.events {
+            self.report.api_events += 1;
+            let key = UuidKey::new(event.uuid, *organization, UuidKind::ApiUsage);
+            self.uuid(key, event.uuid, entry.sequence, &mut keys)?;
+            let day = UsageDay::of_instant(event.time);
+            let row = RowKey::of_api_usage(*organization, &event.series, day)?;
+            let slots = recounted.entry(row).or_default();
+            let total = slots.entry(api_slot(day, event.status.class())).or_default();
+            total.add(Total::of(event.count))?;
+        }
+        Ok(())
+    }
+
+    /// Compares what the index says of a uuid with where it stands; `keys` are those of the same value.
+    fn uuid(
+        &mut self,
+        key: UuidKey,
+        uuid: Uuid,
+        sequence: LogSequence,
+        keys: &mut BTreeSet<UuidKey>,
+    ) -> Result<(), StoreError> {
+        let at = sequence.0;
+        if !keys.insert(key) {
+            self.report.differ(format!("log chunk {at}: holds uuid {uuid} twice"));
+        }
+        match self.core.index.find(&self.core.engine, &key) {
+            Ok(Some(found)) if found == sequence => {}
+            Ok(Some(LogSequence(found))) => self
+                .report
+                .differ(format!("uuid {uuid}: stands in log chunk {at}, the index says {found}")),
+            Ok(None) => self.report.differ(format!(
+                "uuid {uuid}: stands in log chunk {at}, the index does not know it"
+            )),
+            Err(StoreError::Damaged(what)) => self.report.differ(what.to_string()),
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -309,17 +341,19 @@ impl Check<'_> {
             }
             self.report.index_keys += keys;
         }
-        if self.report.index_keys != self.report.records {
-            let VerifyReport { index_keys, records, .. } = self.report;
-            self.report
-                .differ(format!("the index holds {index_keys} uuids, the log {records} records"));
+        let VerifyReport { index_keys, records, api_events, .. } = self.report;
+        if index_keys != records + api_events {
+            self.report.differ(format!(
+                "the index holds {index_keys} uuids, the log {records} records and {api_events} events of API usage"
+            ));
         }
         Ok(())
     }
 
     /// Compares stored totals, with what is in memory, against the recount.
     fn totals(&mut self, mut recounted: BTreeMap<RowKey, Slots>) -> Result<(), StoreError> {
-        let prefixes = [KeySpace::Rollup, KeySpace::AssetRollup].map(|space| space.only().to_vec());
+        let prefixes = [KeySpace::Rollup, KeySpace::AssetRollup, KeySpace::ApiRollup]
+            .map(|space| space.only().to_vec());
         let (mut deltas, _) = self.core.rollups.collect(&prefixes, |_| Ok(true))?;
         let total = recounted.len() as u64;
         let stored = prefixes.iter().flat_map(|prefix| self.core.engine.prefix(prefix));

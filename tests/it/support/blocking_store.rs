@@ -1,40 +1,45 @@
-//! A memory store whose commits can be held up or made to fail.
+//! A memory store whose commits and reads of API usage can be held up, and whose writes made to fail.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use jiff::Timestamp;
 use meterd::{
     domain::{
+        api_usage::{ApiTotalsQuery, StoredApiEvent},
         asset::Asset,
         asset_usage::{AssetTotalsQuery, StoredBatch},
         catalog::Catalog,
-        id::{AssetId, BatchId, OrganizationId},
+        id::{AssetId, BatchId, ClientId, OrganizationId},
         record_scan::{RecordPage, RecordScan},
         totals::TotalsQuery,
-        usage::{LogSequence, StoredRecord, Submission},
+        usage::{LogSequence, StoredRecord},
     },
     store::{
-        AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult, StoreError,
-        StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
-        document::{Collection, Document, DocumentChange},
+        ApiTotalsVisitor, AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult,
+        Reported, StoreError, StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
+        document::{Collection, Document, DocumentChange, Page},
         memory::MemoryStore,
     },
 };
-use parking_lot::{Condvar, Mutex};
 use uuid::Uuid;
 
-#[derive(Default)]
-struct State {
-    blocked: bool,
-    waiting: usize,
-    failure: Option<Arc<str>>,
-}
+use super::gate::Gate;
 
 #[derive(Default)]
 pub struct BlockingStore {
     memory: MemoryStore,
-    state: Mutex<State>,
-    changed: Condvar,
+    failure: OnceLock<Arc<str>>,
+    commits: Gate,
+    /// Before a query of API usage is answered.
+    pub totals: Gate,
+    totals_fail: AtomicBool,
+    /// Before rows of a query are written.
+    pub rows: Gate,
+    documents_fail: AtomicBool,
+    failed_documents: AtomicUsize,
 }
 
 impl BlockingStore {
@@ -44,47 +49,52 @@ impl BlockingStore {
 
     /// Holds up every commit from now on.
     pub fn block(&self) {
-        self.state.lock().blocked = true;
+        self.commits.close();
     }
 
     pub fn unblock(&self) {
-        self.state.lock().blocked = false;
-        self.changed.notify_all();
+        self.commits.open();
+    }
+
+    pub async fn wait_until_blocked(&self, commits: usize) {
+        self.commits.wait_for(commits).await;
     }
 
     /// Makes every commit fail from now on.
     pub fn fail(&self, reason: &str) {
-        self.state.lock().failure = Some(reason.into());
+        self.failure.get_or_init(|| reason.into());
     }
 
-    pub async fn wait_until_blocked(&self, commits: usize) {
-        while self.state.lock().waiting < commits {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+    /// Makes every query of API usage fail from now on.
+    pub fn fail_totals(&self) {
+        self.totals_fail.store(true, Ordering::SeqCst);
+    }
+
+    /// Makes every write of documents fail, or no longer.
+    pub fn fail_documents(&self, fail: bool) {
+        self.documents_fail.store(fail, Ordering::SeqCst);
+    }
+
+    /// How many writes of documents have failed.
+    pub fn failed_documents(&self) -> usize {
+        self.failed_documents.load(Ordering::SeqCst)
     }
 }
 
 impl UsageStore for BlockingStore {
-    fn probe(&self, submission: &Submission) -> Probe {
-        self.memory.probe(submission)
+    fn probe(&self, report: Reported<'_>) -> Probe {
+        self.memory.probe(report)
     }
 
-    fn settle(&self, submission: &Submission) -> Result<ProbeResult, StoreError> {
-        self.memory.settle(submission)
+    fn settle(&self, report: Reported<'_>) -> Result<ProbeResult, StoreError> {
+        self.memory.settle(report)
     }
 
     fn commit(&self, group: &CommitGroup, now: Timestamp) -> Result<CommitDecisions, StoreError> {
-        let mut state = self.state.lock();
-        state.waiting += 1;
-        // Not for ever: a test that fails must not hang on its way out.
-        while state.blocked
-            && !self.changed.wait_for(&mut state, Duration::from_secs(20)).timed_out()
-        {}
-        state.waiting -= 1;
-        if let Some(reason) = &state.failure {
+        self.commits.pass();
+        if let Some(reason) = self.failure.get() {
             return Err(StoreError::Failed(Arc::clone(reason)));
         }
-        drop(state);
         self.memory.commit(group, now)
     }
 
@@ -115,6 +125,34 @@ impl UsageStore for BlockingStore {
         visit: &mut TotalsVisitor<'_>,
     ) -> Result<LogSequence, StoreError> {
         self.memory.totals(query, visit)
+    }
+
+    fn original_events(
+        &self,
+        organization: &OrganizationId,
+        wanted: &[(Uuid, LogSequence)],
+    ) -> Result<Vec<StoredApiEvent>, StoreError> {
+        self.memory.original_events(organization, wanted)
+    }
+
+    fn api_totals(
+        &self,
+        query: &ApiTotalsQuery,
+        visit: &mut ApiTotalsVisitor<'_>,
+    ) -> Result<LogSequence, StoreError> {
+        self.totals.pass();
+        if self.totals_fail.load(Ordering::SeqCst) {
+            return Err(StoreError::Failed("a test wants it so".into()));
+        }
+        self.memory.api_totals(query, visit)
+    }
+
+    fn has_api_usage(
+        &self,
+        organization: &OrganizationId,
+        client: &ClientId,
+    ) -> Result<bool, StoreError> {
+        self.memory.has_api_usage(organization, client)
     }
 
     fn find_batch(
@@ -189,7 +227,37 @@ impl UsageStore for BlockingStore {
     }
 
     fn write_documents(&self, changes: &[DocumentChange]) -> Result<(), StoreError> {
+        if self.documents_fail.load(Ordering::SeqCst) {
+            self.failed_documents.fetch_add(1, Ordering::SeqCst);
+            return Err(StoreError::Failed("a test wants it so".into()));
+        }
         self.memory.write_documents(changes)
+    }
+
+    fn write_pages(
+        &self,
+        organization: &OrganizationId,
+        book: &str,
+        pages: &[Page],
+        documents: &[DocumentChange],
+    ) -> Result<(), StoreError> {
+        if book.ends_with("/rows") {
+            self.rows.pass();
+        }
+        self.memory.write_pages(organization, book, pages, documents)
+    }
+
+    fn page_at(
+        &self,
+        organization: &OrganizationId,
+        book: &str,
+        at: u64,
+    ) -> Result<Option<Page>, StoreError> {
+        self.memory.page_at(organization, book, at)
+    }
+
+    fn remove_pages(&self, organization: &OrganizationId, book: &str) -> Result<(), StoreError> {
+        self.memory.remove_pages(organization, book)
     }
 
     fn token_key(&self) -> [u8; 16] {
@@ -197,7 +265,7 @@ impl UsageStore for BlockingStore {
     }
 
     fn status(&self) -> StoreStatus {
-        self.state.lock().failure.clone().map_or(StoreStatus::Ready, StoreStatus::Failed)
+        self.failure.get().cloned().map_or(StoreStatus::Ready, StoreStatus::Failed)
     }
 
     fn statistics(&self) -> StoreStatistics {

@@ -3,9 +3,11 @@
 pub mod authority;
 pub mod blocking_store;
 pub mod command;
+pub mod gate;
 pub mod http;
 pub mod load;
 pub mod process;
+pub mod queries;
 pub mod random;
 pub mod raw;
 pub mod server;

@@ -13,10 +13,12 @@ use meterd::{
     api::{
         CallLimits, CrossOrigin,
         pb::{
+            envoy::service::accesslog::v3::access_log_service_client::AccessLogServiceClient,
             meterd::v1::{
                 access_service_client::AccessServiceClient,
                 catalog_service_client::CatalogServiceClient,
                 usage_ingest_service_client::UsageIngestServiceClient,
+                usage_query_service_client::UsageQueryServiceClient,
                 usage_report_service_client::UsageReportServiceClient,
             },
             yandex::cloud::marketplace::{
@@ -35,7 +37,13 @@ use meterd::{
         id::{OrganizationId, ProductId, ProductInstanceId, SkuId},
     },
     server::{ConnectionLimits, OutsideIssuerConfig, Server, ServerConfig, TlsFiles},
-    service::{clock::ManualClock, committer::CommitterLimits, product_usage::AcceptanceWindow},
+    service::{
+        acceptance::AcceptanceWindow,
+        access_log::{AccessLogHeaders, AccessLogRules},
+        clock::ManualClock,
+        committer::CommitterLimits,
+        usage_queries::QueryLimits,
+    },
     store::{UsageStore, memory::MemoryStore},
 };
 use tokio::{
@@ -91,6 +99,9 @@ pub struct Setup {
     pub tls: Option<TlsFiles>,
     pub outside_issuer: Option<OutsideIssuerConfig>,
     pub signing_keys: Option<PathBuf>,
+    /// Off, other than in the binary: what is stored is what the test stores.
+    pub self_metering: bool,
+    pub queries: QueryLimits,
 }
 
 impl Default for Setup {
@@ -105,6 +116,8 @@ impl Default for Setup {
             tls: None,
             outside_issuer: None,
             signing_keys: None,
+            self_metering: false,
+            queries: QueryLimits::default(),
         }
     }
 }
@@ -125,6 +138,14 @@ impl TestServer {
             connections: setup.connections,
             committer: setup.committer,
             window: AcceptanceWindow::default(),
+            self_metering: setup.self_metering,
+            queries: setup.queries,
+            spill: std::env::temp_dir(),
+            access_log: AccessLogRules::new(
+                &["/v1/products/{id}".to_owned()],
+                AccessLogHeaders::default(),
+            )
+            .unwrap(),
             authentication: Authentication::new(Some(AdminToken::new(TOKEN).unwrap()), false)
                 .unwrap(),
             tls: setup.tls,
@@ -189,8 +210,16 @@ impl TestServer {
         UsageIngestServiceClient::new(self.authed())
     }
 
+    pub fn access_logs(&self) -> AccessLogServiceClient<Authed> {
+        AccessLogServiceClient::new(self.authed())
+    }
+
     pub fn reports(&self) -> UsageReportServiceClient<Authed> {
         UsageReportServiceClient::new(self.authed())
+    }
+
+    pub fn queries(&self) -> UsageQueryServiceClient<Authed> {
+        UsageQueryServiceClient::new(self.authed())
     }
 
     pub fn catalog(&self) -> CatalogServiceClient<Authed> {

@@ -3,17 +3,23 @@
 use jiff::Timestamp;
 use meterd::{
     domain::{
+        api_usage::{
+            ApiEvent, ApiReport, ApiSeries, ApiTotalsQuery, HttpMethod, HttpStatus, StatusClass,
+        },
         asset_usage::{AssetSeries, AssetTotalsQuery, UsageDay},
         calendar::{QuarterHour, QuarterRange},
         caller::Caller,
-        id::{ClientId, OrganizationId, ProductId, ProductInstanceId, SkuId},
+        id::{
+            ClientId, OrganizationId, PlatformName, ProductId, ProductInstanceId, SkuId,
+            TemplateUri, UserId,
+        },
         quantity::{Quantity, Total},
         record_scan::{RecordPosition, RecordScan},
         totals::{Series, TotalsQuery, UsageFilter},
         usage::{StoredRecord, Submission, UsageRecord, UsageTarget},
         verdict::Decision,
     },
-    store::{Probe, ProbedSubmission, StoreError, UsageStore},
+    store::{Probe, Probed, Reported, StoreError, UsageStore},
 };
 use uuid::Uuid;
 
@@ -51,12 +57,15 @@ pub fn submission(organization: &str, records: Vec<UsageRecord>) -> Submission {
 }
 
 /// What a caller does: looks first, reads if it must.
-pub fn probed(store: &dyn UsageStore, submission: Submission) -> ProbedSubmission {
-    let probe = match store.probe(&submission) {
+pub fn probed<T>(store: &dyn UsageStore, report: T) -> Probed<T>
+where
+    for<'a> &'a T: Into<Reported<'a>>,
+{
+    let probe = match store.probe((&report).into()) {
         Probe::Settled(result) => result,
-        Probe::NeedsRead => store.settle(&submission).unwrap(),
+        Probe::NeedsRead => store.settle((&report).into()).unwrap(),
     };
-    ProbedSubmission { submission, probe }
+    Probed { report, probe }
 }
 
 pub fn commit(
@@ -126,5 +135,73 @@ pub fn asset_totals(
         })
         .unwrap();
     found.sort_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
+    found
+}
+
+/// Calls of an API. Empty texts stand for what is not known.
+pub struct Calls<'a> {
+    pub client: &'a str,
+    pub user: &'a str,
+    pub template: &'a str,
+    pub method: HttpMethod,
+    pub platform: &'a str,
+    pub status: u16,
+    pub count: i64,
+}
+
+impl Default for Calls<'_> {
+    fn default() -> Self {
+        Self {
+            client: "client",
+            user: "",
+            template: "/v1/things/{id}",
+            method: HttpMethod::Get,
+            platform: "",
+            status: 200,
+            count: 1,
+        }
+    }
+}
+
+pub fn event(uuid: u128, calls: &Calls<'_>, time: Timestamp) -> ApiEvent {
+    ApiEvent {
+        uuid: Uuid::from_u128(uuid),
+        series: ApiSeries {
+            template_uri: TemplateUri::new(calls.template).unwrap(),
+            method: calls.method,
+            client: ClientId::new(calls.client).unwrap(),
+            user: UserId::new(calls.user).ok(),
+            platform: PlatformName::new(calls.platform).ok(),
+        },
+        status: HttpStatus::new(calls.status).unwrap(),
+        time,
+        count: Quantity::new(calls.count).unwrap(),
+    }
+}
+
+pub fn commit_events(
+    store: &dyn UsageStore,
+    organization: &str,
+    events: Vec<ApiEvent>,
+    now: Timestamp,
+) -> Result<Vec<Decision>, StoreError> {
+    let report = ApiReport { caller: caller(organization, "reporter"), events };
+    let group = vec![probed(store, report)].into();
+    store.commit(&group, now).map(|mut decisions| decisions.api_reports.remove(0))
+}
+
+/// Totals of API usage, in order.
+pub fn api_totals(
+    store: &dyn UsageStore,
+    query: &ApiTotalsQuery,
+) -> Vec<(ApiSeries, UsageDay, StatusClass, Total)> {
+    let mut found = Vec::new();
+    store
+        .api_totals(query, &mut |series, day, class, total| {
+            found.push((series.clone(), day, class, total));
+            Ok(())
+        })
+        .unwrap();
+    found.sort();
     found
 }

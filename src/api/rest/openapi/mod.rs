@@ -47,7 +47,7 @@ pub fn document(pool: &DescriptorPool, dialects: &[(&str, Dialect)]) -> Result<V
         let nth = 1 + earlier.iter().filter(|other| other.method == binding.method).count();
         earlier.push(binding);
         let operation = operation::describe(binding, nth, &comments, &mut schemas);
-        let path = binding.template.render(|variable| operation::variable_name(binding, variable));
+        let path = binding.documented_path();
         let verb = binding.http_method.as_str().to_ascii_lowercase();
         paths.entry(path).or_default().insert(verb, operation);
     }

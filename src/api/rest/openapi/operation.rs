@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use http::StatusCode;
-use prost_reflect::FieldDescriptor;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -17,7 +16,7 @@ use crate::{
         dialect::{Dialect, ErrorShape},
         failure::documented_statuses,
         query,
-        rule::{Binding, BodyRule},
+        rule::{Binding, BodyRule, json_name},
     },
     auth::rpc_permissions::{self, Access},
 };
@@ -55,16 +54,6 @@ pub(super) fn describe(
     };
     operation.insert("security".into(), security);
     Value::Object(operation)
-}
-
-/// A path variable's name in the document: that of its field, in the spelling of JSON.
-pub(super) fn variable_name(binding: &Binding, variable: &str) -> String {
-    let at = binding.template.variables().position(|other| other == variable);
-    at.and_then(|at| binding.path_fields.get(at)).map_or_else(|| variable.into(), |f| json_name(f))
-}
-
-fn json_name(fields: &[FieldDescriptor]) -> String {
-    fields.iter().map(FieldDescriptor::json_name).collect::<Vec<_>>().join(".")
 }
 
 fn parameters(

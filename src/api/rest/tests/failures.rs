@@ -12,14 +12,17 @@ async fn a_failure_is_a_status_with_typed_details() {
     assert_eq!(headers[header::CONTENT_TYPE], "application/json");
     assert_eq!(headers[header::RETRY_AFTER], "2", "1.2 s, rounded up");
     let json: Value = serde_json::from_slice(&bytes).unwrap();
-    assert_eq!((&json["code"], &json["message"]), (&json!(8), &json!("too much")));
+    assert_eq!(
+        (&json["code"], &json["message"]),
+        (&json!(8), &json!("inner.some_texts[0]: is too long"))
+    );
     let details = json["details"].as_array().unwrap();
     let of = |name: &str| {
         let url = format!("type.googleapis.com/{name}");
         details.iter().find(|detail| detail["@type"] == url).unwrap_or_else(|| panic!("{json}"))
     };
     assert_eq!(of("google.rpc.RetryInfo")["retryDelay"], "1.200s");
-    assert_eq!(of("google.rpc.BadRequest")["fieldViolations"][0]["field"], "inner.text");
+    assert_eq!(of("google.rpc.BadRequest")["fieldViolations"][0]["field"], "inner.some_texts[0]");
     assert_eq!(of("rest.test.Refused")["invalid_things"], json!(["a"]));
     assert!(json.get("invalid_things").is_none(), "not in this dialect");
 }
@@ -32,11 +35,11 @@ async fn a_dialect_may_have_a_shape_of_its_own_and_lift_details() {
     assert_eq!(
         json,
         json!({
-            "message": "too much",
+            "message": "inner.someTexts[0]: is too long",
             "code": "too.many.requests",
             "status": 429,
             "contextId": "the-request",
-            "details": [{"errorCode": "invalid.value", "fieldName": "inner.text"}],
+            "details": [{"errorCode": "invalid.value", "fieldName": "inner.someTexts[0]"}],
             "errors": [],
             "invalid_things": ["a"],
             "processed": 0,

@@ -27,6 +27,7 @@ const DIALECTS: &[(&str, Dialect)] = &[(
         unknown_members: UnknownMembers::Ignore,
         int64: Int64::Number,
         errors: ErrorShape::ErrorBody,
+        path_prefix: None,
         hoisted_details: &["rest.test.Refused"],
         success: &[("Create", StatusCode::CREATED)],
     },
@@ -87,6 +88,9 @@ async fn answer(request: Request) -> Response {
     response
 }
 
+/// What is said of it, with the field as the proto calls it.
+const REFUSAL: &str = "inner.some_texts[0]: is too long";
+
 /// A failure with typed details: one of Google's, and one of the test's own.
 fn refused() -> Status {
     use prost::Message as _;
@@ -97,12 +101,12 @@ fn refused() -> Status {
         value: vec![0x0A, 1, b'a'],
     };
     let mut details = ErrorDetails::new();
-    details.add_bad_request_violation("inner.text", "is too long");
+    details.add_bad_request_violation("inner.some_texts[0]", "is too long");
     details.set_retry_info(Some(std::time::Duration::from_millis(1200)));
-    let standard = Status::with_error_details(Code::ResourceExhausted, "too much", details);
+    let standard = Status::with_error_details(Code::ResourceExhausted, REFUSAL, details);
     let mut whole = tonic_types::pb::Status::decode(standard.details()).unwrap();
     whole.details.push(own);
-    Status::with_details(Code::ResourceExhausted, "too much", whole.encode_to_vec().into())
+    Status::with_details(Code::ResourceExhausted, REFUSAL, whole.encode_to_vec().into())
 }
 
 /// Sends a request through the layer; `None` where nothing is at the path.

@@ -16,6 +16,8 @@ pub(in crate::store::sled) const KEY_BYTES: usize = 20;
 pub(in crate::store::sled) enum UuidKind {
     /// A product usage record, through any of the write methods.
     ProductUsage = 1,
+    /// An event of API usage.
+    ApiUsage = 2,
 }
 
 /// A uuid in an organization: the uuid first, so that time-ordered uuids stay in the order of time

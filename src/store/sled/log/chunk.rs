@@ -12,7 +12,11 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{CHUNK_BYTES_MAX, Kind, finish, log_nanos, malformed, start, timestamp};
+use super::{
+    CHUNK_BYTES_MAX, Kind, log_nanos, malformed,
+    packer::{OVERHEAD_BYTES, Packer},
+    timestamp,
+};
 use crate::{
     domain::{
         id::{ClientId, ProductId, ProductInstanceId, SkuId},
@@ -34,10 +38,12 @@ use crate::{
 /// texts of at most 1 + 200 bytes).
 const RECORD_BYTES_MAX: usize = 39;
 const DIMENSION_BYTES_MAX: usize = 4 + 4 * 201;
-const HEADER_BYTES: usize = codec::FRAME_BYTES + 1 + 3 * 8 + 2 + 2;
+const HEADER_BYTES: usize = 3 * 8;
 
 const _: () = assert!(CHUNK_BYTES_MAX <= VALUE_BYTES_MAX);
-const _: () = assert!(HEADER_BYTES + DIMENSION_BYTES_MAX + RECORD_BYTES_MAX <= CHUNK_BYTES_MAX);
+const _: () = assert!(
+    OVERHEAD_BYTES + HEADER_BYTES + DIMENSION_BYTES_MAX + RECORD_BYTES_MAX <= CHUNK_BYTES_MAX
+);
 
 /// Who reported usage of what: the part of a record that many share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -130,15 +136,9 @@ fn parse_dimension(reader: &mut Reader<'_>) -> Result<Dimension, Malformed> {
 /// Builds one chunk after another.
 pub(in crate::store::sled) struct ChunkWriter {
     stored_nanos: i64,
-    sequence: LogSequence,
-    dimension_bytes: Vec<u8>,
-    // Group-wide dimension numbers in the order of their first use in this chunk.
-    dimensions: Vec<usize>,
-    record_bytes: Vec<u8>,
-    records: u16,
+    packer: Packer,
     earliest_nanos: i64,
     latest_nanos: i64,
-    finished: Vec<(LogSequence, Vec<u8>)>,
 }
 
 impl ChunkWriter {
@@ -149,24 +149,18 @@ impl ChunkWriter {
     ) -> Result<Self, StoreError> {
         Ok(Self {
             stored_nanos: log_nanos(stored_time)?,
-            sequence: first,
-            dimension_bytes: Vec::new(),
-            dimensions: Vec::new(),
-            record_bytes: Vec::new(),
-            records: 0,
+            packer: Packer::new(Kind::ProductUsage, first),
             earliest_nanos: i64::MAX,
             latest_nanos: i64::MIN,
-            finished: Vec::new(),
         })
     }
 
     /// Makes room for one more record, whatever its size, and says which sequence it will have.
     pub(in crate::store::sled) fn next_sequence(&mut self) -> LogSequence {
-        let used = HEADER_BYTES + self.dimension_bytes.len() + self.record_bytes.len();
-        if used + DIMENSION_BYTES_MAX + RECORD_BYTES_MAX > CHUNK_BYTES_MAX {
-            self.finish_chunk();
+        if self.packer.lacks_room(HEADER_BYTES + DIMENSION_BYTES_MAX + RECORD_BYTES_MAX) {
+            self.cut();
         }
-        self.sequence
+        self.packer.sequence()
     }
 
     /// Appends a record. `number` identifies the dimension within the group of this writer.
@@ -178,50 +172,32 @@ impl ChunkWriter {
         quantity: Quantity,
         usage_nanos: i64,
     ) {
-        let index =
-            self.dimensions.iter().position(|known| *known == number).unwrap_or_else(|| {
-                put_dimension(&mut self.dimension_bytes, dimension);
-                self.dimensions.push(number);
-                self.dimensions.len() - 1
-            });
-        self.record_bytes.extend_from_slice(uuid.as_bytes());
-        codec::put_varint(&mut self.record_bytes, index as u128);
-        codec::put_varint(&mut self.record_bytes, u128::from(quantity.get().unsigned_abs()));
-        codec::put_varint_i64(
-            &mut self.record_bytes,
-            usage_nanos.saturating_sub(self.stored_nanos),
-        );
-        self.records += 1;
+        let index = self.packer.dimension(number, |out| put_dimension(out, dimension));
+        let since_stored = usage_nanos.saturating_sub(self.stored_nanos);
+        self.packer.record(|out| {
+            out.extend_from_slice(uuid.as_bytes());
+            codec::put_varint(out, index as u128);
+            codec::put_varint(out, u128::from(quantity.get().unsigned_abs()));
+            codec::put_varint_i64(out, since_stored);
+        });
         self.earliest_nanos = self.earliest_nanos.min(usage_nanos);
         self.latest_nanos = self.latest_nanos.max(usage_nanos);
     }
 
-    fn finish_chunk(&mut self) {
-        if self.records == 0 {
+    fn cut(&mut self) {
+        if self.packer.is_empty() {
             return;
         }
-        let mut frame = start(Kind::ProductUsage);
-        for nanos in [self.stored_nanos, self.earliest_nanos, self.latest_nanos] {
-            frame.extend_from_slice(&nanos.to_le_bytes());
-        }
-        let dimensions = u16::try_from(self.dimensions.len()).unwrap_or(u16::MAX);
-        frame.extend_from_slice(&dimensions.to_le_bytes());
-        frame.append(&mut self.dimension_bytes);
-        frame.extend_from_slice(&self.records.to_le_bytes());
-        frame.append(&mut self.record_bytes);
-        finish(&mut frame, self.sequence);
-        self.finished.push((self.sequence, frame));
-        self.sequence = LogSequence(self.sequence.0 + 1);
-        self.dimensions.clear();
-        self.records = 0;
+        let times = [self.stored_nanos, self.earliest_nanos, self.latest_nanos];
+        self.packer.cut(&times.map(i64::to_le_bytes).concat());
         self.earliest_nanos = i64::MAX;
         self.latest_nanos = i64::MIN;
     }
 
     /// The finished chunks, in order, and the sequence after the last.
     pub(in crate::store::sled) fn finish(mut self) -> (Vec<(LogSequence, Vec<u8>)>, LogSequence) {
-        self.finish_chunk();
-        (self.finished, self.sequence)
+        self.cut();
+        self.packer.finished()
     }
 }
 

@@ -1,13 +1,15 @@
 //! The log: everything that was accepted, in the order of arrival. It is the truth; the uuid index, the index of
 //! batches and the totals are derived from it and can be recounted.
 
+pub(super) mod api_events;
 pub(super) mod batch_part;
 pub(super) mod chunk;
+mod packer;
 pub(super) mod read;
 
 use jiff::Timestamp;
 
-use self::{batch_part::BatchPart, chunk::Chunk};
+use self::{api_events::ApiEvents, batch_part::BatchPart, chunk::Chunk};
 use super::{
     codec::{self, Malformed, Reader},
     keyspace::log_key,
@@ -24,6 +26,7 @@ const CHUNK_BYTES_MAX: usize = 6_400;
 enum Kind {
     ProductUsage = 1,
     BatchPart = 2,
+    ApiEvents = 3,
 }
 
 /// One value of the log.
@@ -33,6 +36,8 @@ pub(super) enum LogEntry {
     Records(Chunk),
     /// A batch of asset usage, or a part of one.
     BatchPart(BatchPart),
+    /// Events of API usage.
+    ApiEvents(ApiEvents),
 }
 
 impl LogEntry {
@@ -48,6 +53,8 @@ impl LogEntry {
             Self::Records(Chunk::parse(sequence, &mut reader)?)
         } else if kind == Kind::BatchPart as u8 {
             Self::BatchPart(BatchPart::parse(sequence, &mut reader)?)
+        } else if kind == Kind::ApiEvents as u8 {
+            Self::ApiEvents(ApiEvents::parse(sequence, &mut reader)?)
         } else {
             return Err(Malformed::Content);
         };
@@ -60,6 +67,7 @@ impl LogEntry {
         match self {
             Self::Records(chunk) => chunk.stored_time,
             Self::BatchPart(part) => part.stored_time,
+            Self::ApiEvents(events) => events.stored_time,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Reading the log: one record, or records in order.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -9,6 +11,8 @@ use super::{
 };
 use crate::{
     domain::{
+        api_usage::{ApiEvent, StoredApiEvent},
+        id::OrganizationId,
         record_scan::{RecordPage, RecordPosition, RecordScan},
         usage::{LogSequence, StoredRecord, UsageRecord},
     },
@@ -18,8 +22,10 @@ use crate::{
     },
 };
 
-/// Chunks that one page of a listing may read; some 100,000 records.
-const CHUNKS_PER_PAGE: usize = 512;
+/// Bytes of the log that one page of a listing may read; some 100,000 records.
+const PAGE_BYTES_MAX: usize = 3 << 20;
+/// What reading any value costs at least, as bytes: a value may be as small as a lone event.
+const VALUE_BYTES_MIN: usize = 256;
 
 /// Reads one value.
 pub(in crate::store::sled) fn entry(
@@ -51,6 +57,34 @@ pub(in crate::store::sled) fn record_at(
         }
     }
     Err(StoreError::NotAtSequence(sequence))
+}
+
+/// The events of uuids that are known to stand in certain values. What was reported together stands together, so the value
+/// read last is kept.
+pub(in crate::store::sled) fn events_at(
+    core: &Core,
+    organization: &OrganizationId,
+    wanted: &[(Uuid, LogSequence)],
+) -> Result<Vec<StoredApiEvent>, StoreError> {
+    let number = core.organizations.number(organization);
+    let mut last: Option<(LogSequence, Timestamp, HashMap<Uuid, ApiEvent>)> = None;
+    let mut found = Vec::with_capacity(wanted.len());
+    for (uuid, sequence) in wanted {
+        if last.as_ref().is_none_or(|(at, ..)| at != sequence) {
+            let LogEntry::ApiEvents(value) = entry(&core.engine, *sequence)? else {
+                return Err(StoreError::NotAtSequence(*sequence));
+            };
+            let events = value.events.into_iter().filter(|(of, _)| Some(*of) == number);
+            let by_uuid = events.map(|(_, event)| (event.uuid, event)).collect();
+            last = Some((*sequence, value.stored_time, by_uuid));
+        }
+        let stored = last.as_ref().and_then(|(sequence, stored_time, events)| {
+            let event = events.get(uuid)?.clone();
+            Some(StoredApiEvent { event, stored_time: *stored_time, sequence: *sequence })
+        });
+        found.push(stored.ok_or(StoreError::NotAtSequence(*sequence))?);
+    }
+    Ok(found)
 }
 
 fn stored(core: &Core, chunk: &Chunk, record: &ChunkRecord) -> Result<StoredRecord, StoreError> {
@@ -92,14 +126,16 @@ pub(in crate::store::sled) fn scan(
     }
     let mut page = RecordPage::default();
     let chunks = core.engine.range(log_key(from.sequence)..=log_key(through));
-    for (read, found) in chunks.enumerate() {
+    let mut read = 0;
+    for found in chunks {
         let (key, value) = found?;
         let sequence = super::super::keyspace::log_sequence(&key).unwrap_or_default();
         let start = if sequence == from.sequence { from.index } else { 0 };
-        if read == CHUNKS_PER_PAGE {
+        if read > PAGE_BYTES_MAX {
             page.next = Some(RecordPosition { sequence, index: start });
             return Ok(page);
         }
+        read += value.len().max(VALUE_BYTES_MIN);
         let entry = LogEntry::decode(sequence, &value)?;
         if scan.stored_interval.is_some_and(|wanted| entry.stored_time() >= wanted.end()) {
             return Ok(page);

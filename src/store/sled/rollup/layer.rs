@@ -76,6 +76,16 @@ impl Rollups {
         self.layers.lock().live.len()
     }
 
+    /// Whether there is a row in memory whose key begins with `prefix`.
+    pub(in crate::store::sled) fn has_any(&self, prefix: &[u8]) -> bool {
+        let has = |rows: &Layer| {
+            let mut from = rows.range(RowKey::from_bytes(prefix)..);
+            from.next().is_some_and(|(key, _)| key.as_bytes().starts_with(prefix))
+        };
+        let layers = self.layers.lock();
+        has(&layers.live) || layers.frozen.iter().any(|layer| has(&layer.rows))
+    }
+
     /// Starts a new live layer and hands out the old one.
     pub(in crate::store::sled) fn freeze(&self) -> Arc<FrozenLayer> {
         let mut layers = self.layers.lock();

@@ -9,9 +9,13 @@ use jiff::civil;
 
 use crate::{
     domain::{
+        api_usage::{ApiSeries, StatusClass},
         asset_usage::{AssetSeries, AssetUsage, UsageDay},
         calendar::QuarterHour,
-        id::{AssetId, ClientId, ProductId, ProductInstanceId, SkuId},
+        id::{
+            AssetId, ClientId, PlatformName, ProductId, ProductInstanceId, SkuId, TemplateUri,
+            UserId,
+        },
         quantity::{Total, TotalOverflow},
         totals::Series,
         usage::{LogSequence, UsageTarget},
@@ -29,11 +33,16 @@ use crate::{
 const VERSION: u8 = 1;
 const PERIOD_BYTES: usize = 4;
 
-/// What has usage in a row's period, by slot: quarter hours of a day (0 to 95), or days of a month (0 to 30).
+/// More than any slot of a row.
+const SLOTS_MAX: u8 = 192;
+
+/// What has usage in a row's period, by slot: quarter hours of a day (0 to 95); days of a month (0 to 30); or days of a
+/// month times classes of statuses (0 to 185).
 pub(in crate::store::sled) type Slots = BTreeMap<u8, Total>;
 
-/// The key of a row: organization, product, instance, SKU, client and UTC day; or organization, asset, client and
-/// month. Days are counted from 1970-01-01, months from January of year 0.
+/// The key of a row: organization, product, instance, SKU, client and UTC day; organization, asset, client and month; or
+/// organization, client, template, method, user, platform and month. Days are counted from 1970-01-01, months from January
+/// of year 0.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::store::sled) struct RowKey(Box<[u8]>);
 
@@ -60,6 +69,21 @@ impl RowKey {
         let (month, slot) = month_and_slot(usage.day);
         key.extend_from_slice(&period_bytes(month)?);
         Ok((Self(key.into_boxed_slice()), slot))
+    }
+
+    /// The key of API usage on a day. What is counted there has the slot that [`api_slot`] says.
+    pub(in crate::store::sled) fn of_api_usage(
+        organization: OrganizationNumber,
+        series: &ApiSeries,
+        day: UsageDay,
+    ) -> Result<Self, StoreError> {
+        let mut key = api_prefix(organization, &series.client);
+        push_part(&mut key, series.template_uri.as_str());
+        push_part(&mut key, series.method.as_str());
+        push_part(&mut key, series.user.as_ref().map_or("", UserId::as_str));
+        push_part(&mut key, series.platform.as_ref().map_or("", PlatformName::as_str));
+        key.extend_from_slice(&period_bytes(month_and_slot(day).0)?);
+        Ok(Self(key.into_boxed_slice()))
     }
 
     pub(in crate::store::sled) fn from_bytes(key: &[u8]) -> Self {
@@ -90,13 +114,23 @@ impl RowKey {
         parse_asset_series(self.series_bytes()).ok_or_else(|| self.unreadable())
     }
 
+    /// The series of API usage that the key names.
+    pub(in crate::store::sled) fn api_series(&self) -> Result<ApiSeries, StoreError> {
+        parse_api_series(self.series_bytes()).ok_or_else(|| self.unreadable())
+    }
+
     /// What a slot of the row stands for, for people.
     pub(in crate::store::sled) fn describe(&self, slot: u8) -> String {
-        let is_of_assets = self.0.first() == Some(&(KeySpace::AssetRollup as u8));
-        let described = if is_of_assets {
+        let is_in = |space: KeySpace| self.0.first() == Some(&(space as u8));
+        let described = if is_in(KeySpace::AssetRollup) {
             self.asset_series().map(|series| {
                 let day = day_of(self.period(), slot).unwrap_or_default();
                 format!("{series:?} on {}", day.date())
+            })
+        } else if is_in(KeySpace::ApiRollup) {
+            self.api_series().map(|series| {
+                let (day, class) = api_day_of(self.period(), slot).unzip();
+                format!("{series:?} on {}, {class:?}", day.unwrap_or_default().date())
             })
         } else {
             self.series().map(|series| {
@@ -125,6 +159,29 @@ pub(in crate::store::sled) fn day_of(month: i64, slot: u8) -> Option<UsageDay> {
     let month = i8::try_from(month.rem_euclid(12) + 1).ok()?;
     let day = i8::try_from(slot.checked_add(1)?).ok()?;
     civil::Date::new(year, month, day).ok().map(UsageDay::of)
+}
+
+/// The slot of a class of statuses on a day of a month.
+pub(in crate::store::sled) fn api_slot(day: UsageDay, class: StatusClass) -> u8 {
+    let classes = StatusClass::ALL.len() as u8;
+    month_and_slot(day).1 * classes + class as u8
+}
+
+/// The day and class of a month and slot; `None` if the month has no such day.
+pub(in crate::store::sled) fn api_day_of(month: i64, slot: u8) -> Option<(UsageDay, StatusClass)> {
+    let classes = StatusClass::ALL.len() as u8;
+    let class = StatusClass::ALL.get(usize::from(slot % classes))?;
+    Some((day_of(month, slot / classes)?, *class))
+}
+
+/// All rows of a client's API usage begin with this.
+pub(in crate::store::sled) fn api_prefix(
+    organization: OrganizationNumber,
+    client: &ClientId,
+) -> Vec<u8> {
+    let mut key = KeySpace::ApiRollup.of_organization(organization);
+    push_part(&mut key, client.as_str());
+    key
 }
 
 /// All rows of an asset begin with this.
@@ -179,6 +236,25 @@ fn parse_asset_series(prefix: &[u8]) -> Option<AssetSeries> {
     next().is_none().then_some(AssetSeries { asset, client })
 }
 
+fn parse_api_series(prefix: &[u8]) -> Option<ApiSeries> {
+    // One byte of key space and four of the organization come first.
+    let mut parts = prefix.get(5..)?.strip_suffix(&[0])?.split(|byte| *byte == 0);
+    let mut next = || std::str::from_utf8(parts.next()?).ok();
+    let client = ClientId::new(next()?).ok()?;
+    let template_uri = TemplateUri::new(next()?).ok()?;
+    let method = next()?.parse().ok()?;
+    let user = match next()? {
+        "" => None,
+        text => Some(UserId::new(text).ok()?),
+    };
+    let platform = match next()? {
+        "" => None,
+        text => Some(PlatformName::new(text).ok()?),
+    };
+    let series = ApiSeries { template_uri, method, client, user, platform };
+    next().is_none().then_some(series)
+}
+
 fn parse_series(prefix: &[u8]) -> Option<Series> {
     // One byte of key space and four of the organization come first.
     let mut parts = prefix.get(5..)?.strip_suffix(&[0])?.split(|byte| *byte == 0);
@@ -217,7 +293,7 @@ impl Row {
         for _ in 0..reader.u8()? {
             let slot = reader.u8()?;
             let total = Total { records: reader.varint_u64()?, quantity: reader.varint()? };
-            if slot >= 96 || slots.insert(slot, total).is_some() {
+            if slot >= SLOTS_MAX || slots.insert(slot, total).is_some() {
                 return Err(Malformed::Content);
             }
         }
@@ -226,7 +302,7 @@ impl Row {
     }
 
     pub(in crate::store::sled) fn encode(&self, key: &[u8]) -> Vec<u8> {
-        debug_assert!(self.slots.len() <= 96, "a day has 96 quarter hours");
+        debug_assert!(self.slots.len() <= usize::from(SLOTS_MAX));
         let mut frame = codec::start_frame(9 + self.slots.len() * 12);
         frame.extend_from_slice(&self.included_through.0.to_le_bytes());
         frame.push(u8::try_from(self.slots.len()).unwrap_or(u8::MAX));
@@ -248,7 +324,7 @@ pub(in crate::store::sled) fn add_slots(to: &mut Slots, from: &Slots) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sled::engine::VALUE_BYTES_MAX;
+    use crate::{domain::api_usage::HttpMethod, store::sled::engine::VALUE_BYTES_MAX};
 
     fn series(product: &str, instance: Option<&str>) -> Series {
         let target = UsageTarget {
@@ -283,11 +359,39 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_api_usage_read_back_and_sort_by_client() {
+        let series = |client: &str, user: Option<&str>| ApiSeries {
+            template_uri: TemplateUri::new("/v1/things/{id}").unwrap(),
+            method: HttpMethod::Delete,
+            client: ClientId::new(client).unwrap(),
+            user: user.map(|text| UserId::new(text).unwrap()),
+            platform: user.map(|text| PlatformName::new(text).unwrap()),
+        };
+        let organization = OrganizationNumber(1);
+        let leap_day = UsageDay::of(civil::date(2024, 2, 29));
+        for series in [series("a", None), series("ab", Some("u"))] {
+            let key = RowKey::of_api_usage(organization, &series, leap_day).unwrap();
+            assert_eq!(key.api_series().unwrap(), series);
+            assert_eq!(
+                key.as_bytes().starts_with(&api_prefix(organization, &ClientId::new("a").unwrap())),
+                series.client.as_str() == "a"
+            );
+            for class in StatusClass::ALL {
+                let slot = api_slot(leap_day, class);
+                assert!(slot < SLOTS_MAX);
+                assert_eq!(api_day_of(key.period(), slot), Some((leap_day, class)));
+                assert!(key.describe(slot).contains("2024-02-29"));
+            }
+        }
+        assert_eq!(api_day_of(2024 * 12 + 1, 29 * 6), None);
+    }
+
+    #[test]
     fn the_fullest_row_reads_back_and_is_no_blob() {
         let largest = Total { records: u64::MAX, quantity: u128::MAX };
         let row = Row {
             included_through: LogSequence(u64::MAX),
-            slots: (0..96).map(|slot| (slot, largest)).collect(),
+            slots: (0..186).map(|slot| (slot, largest)).collect(),
         };
         let value = row.encode(b"key");
         assert!(value.len() <= VALUE_BYTES_MAX);

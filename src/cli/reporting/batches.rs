@@ -4,11 +4,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{sync::mpsc, time::timeout};
 
-use super::input::{InputRecord, Target};
-use crate::{api::pb::meterd::v1::ProductUsageRecord, domain::limits::STREAM_RECORDS_MAX};
+use super::reading::{InputRecord, UsageKind};
+use crate::domain::limits::{API_EVENTS_MAX, STREAM_RECORDS_MAX};
+
+/// Records of one message.
+const BATCH_RECORDS_MAX: usize = STREAM_RECORDS_MAX;
+const _: () = assert!(BATCH_RECORDS_MAX <= API_EVENTS_MAX, "every kind of message takes as many");
 
 /// Records that may wait for company, over all targets.
-const WAITING_RECORDS_MAX: usize = 16 * STREAM_RECORDS_MAX;
+const WAITING_RECORDS_MAX: usize = 16 * BATCH_RECORDS_MAX;
 
 /// How long a record waits for company when no more arrive: a pipe may be slow.
 const IDLE_FLUSH: Duration = Duration::from_millis(200);
@@ -17,26 +21,24 @@ const IDLE_FLUSH: Duration = Duration::from_millis(200);
 const READY_BATCHES_MAX: usize = 4;
 
 /// Records of one target, in the order of the input.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Batch {
-    pub(super) target: Target,
-    pub(super) records: Vec<ProductUsageRecord>,
+pub(in crate::cli) struct Batch<U: UsageKind> {
+    pub(in crate::cli) target: U::Target,
+    pub(in crate::cli) records: Vec<U::Record>,
     /// The line of each.
-    pub(super) lines: Vec<u64>,
+    pub(in crate::cli) lines: Vec<u64>,
 }
 
 /// Turns records into batches; ends when the records do.
-pub(super) fn of(mut records: mpsc::Receiver<InputRecord>) -> mpsc::Receiver<Batch> {
+pub(super) fn of<U: UsageKind>(
+    mut records: mpsc::Receiver<InputRecord<U>>,
+) -> mpsc::Receiver<Batch<U>> {
     let (ready, batches) = mpsc::channel(READY_BATCHES_MAX);
     tokio::spawn(async move {
-        let mut waiting = Waiting::default();
-        let mut arrived = Vec::with_capacity(STREAM_RECORDS_MAX);
+        let mut waiting = Waiting::<U>::new();
+        let mut arrived = Vec::with_capacity(BATCH_RECORDS_MAX);
         loop {
-            let full = match timeout(
-                IDLE_FLUSH,
-                records.recv_many(&mut arrived, STREAM_RECORDS_MAX),
-            )
-            .await
+            let full = match timeout(IDLE_FLUSH, records.recv_many(&mut arrived, BATCH_RECORDS_MAX))
+                .await
             {
                 Ok(0) => break,
                 Ok(_) => arrived.drain(..).flat_map(|record| waiting.add(record)).collect(),
@@ -57,15 +59,18 @@ pub(super) fn of(mut records: mpsc::Receiver<InputRecord>) -> mpsc::Receiver<Bat
     batches
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
-    by_target: BTreeMap<Target, Batch>,
+struct Waiting<U: UsageKind> {
+    by_target: BTreeMap<U::Target, Batch<U>>,
     records: usize,
 }
 
-impl Waiting {
+impl<U: UsageKind> Waiting<U> {
+    fn new() -> Self {
+        Self { by_target: BTreeMap::new(), records: 0 }
+    }
+
     /// Adds a record, and answers what must go out now.
-    fn add(&mut self, record: InputRecord) -> Vec<Batch> {
+    fn add(&mut self, record: InputRecord<U>) -> Vec<Batch<U>> {
         let batch = self.by_target.entry(record.target.clone()).or_insert_with(|| Batch {
             target: record.target,
             records: Vec::new(),
@@ -74,9 +79,9 @@ impl Waiting {
         batch.records.push(record.record);
         batch.lines.push(record.line);
         self.records += 1;
-        if batch.records.len() == STREAM_RECORDS_MAX {
+        if batch.records.len() == BATCH_RECORDS_MAX {
             let target = batch.target.clone();
-            self.records -= STREAM_RECORDS_MAX;
+            self.records -= BATCH_RECORDS_MAX;
             return self.by_target.remove(&target).into_iter().collect();
         }
         if self.records >= WAITING_RECORDS_MAX {
@@ -85,7 +90,7 @@ impl Waiting {
         Vec::new()
     }
 
-    fn take_all(&mut self) -> Vec<Batch> {
+    fn take_all(&mut self) -> Vec<Batch<U>> {
         self.records = 0;
         std::mem::take(&mut self.by_target).into_values().collect()
     }
@@ -95,14 +100,34 @@ impl Waiting {
 mod tests {
     use super::*;
 
-    fn record(line: u64, product: &str) -> InputRecord {
-        let target = Target::Product(product.into());
-        InputRecord { line, target, record: ProductUsageRecord::default() }
+    struct Invented;
+
+    impl UsageKind for Invented {
+        type Line = ();
+        type Target = String;
+        type Record = ();
+        const NOUN: &'static str = "inventions";
+
+        fn record(&self, (): ()) -> Result<(String, ()), String> {
+            Ok((String::new(), ()))
+        }
+
+        fn uuid((): &()) -> &str {
+            ""
+        }
+
+        fn printed<'a>(target: &'a String, (): &'a ()) -> impl serde::Serialize + use<'a> {
+            target
+        }
+    }
+
+    fn record(line: u64, target: &str) -> InputRecord<Invented> {
+        InputRecord { line, target: target.to_owned(), record: () }
     }
 
     #[test]
     fn a_batch_is_of_one_target_and_never_too_large() {
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting::new();
         let mut sent = Vec::new();
         for line in 1..=2500 {
             sent.extend(waiting.add(record(line, if line % 5 == 0 { "rare" } else { "common" })));
@@ -116,7 +141,7 @@ mod tests {
 
     #[test]
     fn many_targets_do_not_wait_without_end() {
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting::new();
         let sent: usize = (1..=WAITING_RECORDS_MAX as u64)
             .flat_map(|line| waiting.add(record(line, &format!("product-{line}"))))
             .map(|batch| batch.records.len())

@@ -11,23 +11,24 @@ use std::{
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::{batches::Batch, input::Target};
-use crate::{
-    api::pb::meterd::v1::{ProductUsageRecord, RejectionReason, StreamProductUsageResponse},
-    cli::{
-        CommandError, CommandResult,
-        output::{self, grouped},
-        terminal::tell,
-        wire_time,
-    },
+use super::{batches::Batch, reading::UsageKind};
+use crate::cli::{
+    CommandError, CommandResult,
+    output::{self, grouped},
+    terminal::tell,
 };
+
+/// The name of the reason that is none if it is a mere repetition.
+const DUPLICATE: &str = "DUPLICATE";
 
 /// Rejected records that are listed one by one.
 pub(super) const LISTED_MAX: u64 = 20;
 
 /// Counts, and where rejected records go.
 #[derive(Debug)]
-pub(super) struct Summary {
+pub(in crate::cli) struct Summary {
+    /// What records are called.
+    noun: &'static str,
     accepted: u64,
     identical: u64,
     conflicting: u64,
@@ -57,25 +58,29 @@ struct JsonDuplicates {
     conflicting: u64,
 }
 
-/// A rejected record as `--rejected-to` writes it; `write` can read it again.
+/// The server's verdict on a record that it did not accept.
+pub(in crate::cli) struct Rejection {
+    /// Its place in the message.
+    pub(in crate::cli) index: u32,
+    /// The last part of the reason's name, such as `EXPIRED`.
+    pub(in crate::cli) reason: &'static str,
+    /// It repeats the uuid of one that says something else.
+    pub(in crate::cli) conflict: bool,
+}
+
+/// A rejected record as `--rejected-to` writes it; the same command can read it again.
 #[derive(Serialize)]
-struct RejectedLine<'a> {
+struct RejectedLine<R: Serialize> {
     line: u64,
     reason: &'static str,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     conflict: bool,
-    uuid: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    product_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    product_instance_id: Option<&'a str>,
-    sku_id: &'a str,
-    quantity: i64,
-    timestamp: String,
+    #[serde(flatten)]
+    record: R,
 }
 
 impl Summary {
-    pub(super) fn new(rejected_to: Option<&Path>) -> CommandResult<Self> {
+    pub(super) fn new(noun: &'static str, rejected_to: Option<&Path>) -> CommandResult<Self> {
         let rejected_to = rejected_to
             .map(|path| {
                 File::create(path).with_context(|| format!("cannot write {}", path.display()))
@@ -83,6 +88,7 @@ impl Summary {
             .transpose()?
             .map(BufWriter::new);
         Ok(Self {
+            noun,
             accepted: 0,
             identical: 0,
             conflicting: 0,
@@ -96,7 +102,7 @@ impl Summary {
     }
 
     /// Records that the server has answered.
-    pub(super) fn answered(&self) -> u64 {
+    pub(in crate::cli) fn answered(&self) -> u64 {
         self.accepted + self.identical + self.conflicting + self.rejected.values().sum::<u64>()
     }
 
@@ -106,28 +112,29 @@ impl Summary {
     }
 
     /// Counts the answer to a batch.
-    pub(super) fn add(
+    pub(in crate::cli) fn add<U: UsageKind>(
         &mut self,
-        batch: &Batch,
-        answer: &StreamProductUsageResponse,
+        batch: &Batch<U>,
+        accepted_count: u32,
+        rejections: impl IntoIterator<Item = Rejection>,
     ) -> CommandResult {
-        self.accepted += u64::from(answer.accepted_count);
-        for rejected in &answer.rejected {
-            let reason = rejected.reason();
-            if reason == RejectionReason::Duplicate && !rejected.conflict {
-                self.identical += 1;
-                continue;
+        self.accepted += u64::from(accepted_count);
+        for rejection in rejections {
+            let Rejection { index, reason, conflict } = rejection;
+            match (reason, conflict) {
+                (DUPLICATE, false) => {
+                    self.identical += 1;
+                    continue;
+                }
+                (DUPLICATE, true) => self.conflicting += 1,
+                _ => *self.rejected.entry(reason).or_default() += 1,
             }
-            if reason == RejectionReason::Duplicate {
-                self.conflicting += 1;
-            } else {
-                *self.rejected.entry(reason_name(reason)).or_default() += 1;
-            }
-            let at = rejected.index as usize;
+            let at = index as usize;
             let (Some(record), Some(line)) = (batch.records.get(at), batch.lines.get(at)) else {
                 return Err(CommandError::failed("the server rejected a record that was not sent"));
             };
-            self.list(*line, &batch.target, record, reason, rejected.conflict)?;
+            let record = (U::uuid(record), U::printed(&batch.target, record));
+            self.list(*line, &rejection, record)?;
         }
         Ok(())
     }
@@ -135,34 +142,17 @@ impl Summary {
     fn list(
         &mut self,
         line: u64,
-        target: &Target,
-        record: &ProductUsageRecord,
-        reason: RejectionReason,
-        conflict: bool,
+        rejection: &Rejection,
+        (uuid, record): (&str, impl Serialize),
     ) -> CommandResult {
+        let Rejection { reason, conflict, .. } = *rejection;
         self.listed += 1;
         if self.listed <= LISTED_MAX {
-            let remark = if conflict { ", differs from the record accepted before" } else { "" };
-            let name = reason_name(reason);
-            tell(format_args!("line {line}: {} rejected: {name}{remark}", record.uuid));
+            let remark = if conflict { ", differs from what was accepted before" } else { "" };
+            tell(format_args!("line {line}: {uuid} rejected: {reason}{remark}"));
         }
         let Some(file) = &mut self.rejected_to else { return Ok(()) };
-        let (product_id, product_instance_id) = match target {
-            Target::Product(id) => (Some(&**id), None),
-            Target::Instance(id) => (None, Some(&**id)),
-        };
-        let rejected = RejectedLine {
-            line,
-            reason: reason_name(reason),
-            conflict,
-            uuid: &record.uuid,
-            product_id,
-            product_instance_id,
-            sku_id: &record.sku_id,
-            quantity: record.quantity,
-            timestamp: wire_time::text(record.timestamp.as_ref()),
-        };
-        output::json_line(file, &rejected)
+        output::json_line(file, &RejectedLine { line, reason, conflict, record })
     }
 
     /// Completes the file of rejected records.
@@ -200,8 +190,9 @@ impl Summary {
         // A rate of records a second is far below 2^53.
         Ok(writeln!(
             out,
-            "{} records in {:.1} s, {} a second",
+            "{} {} in {:.1} s, {} a second",
             grouped(self.answered()),
+            self.noun,
             elapsed.as_secs_f64(),
             grouped(rate as u64)
         )?)
@@ -219,10 +210,4 @@ impl Summary {
         };
         output::json_document(out, &summary)
     }
-}
-
-/// The vendor's name of a reason.
-fn reason_name(reason: RejectionReason) -> &'static str {
-    let name = reason.as_str_name();
-    name.strip_prefix("REJECTION_REASON_").unwrap_or(name)
 }

@@ -1,0 +1,306 @@
+//! Questions about API usage, answered later: a query is started, runs on a thread of its own, and its rows are read
+//! page by page until they expire.
+//!
+//! A query that is started is on the disk, and so is what became of it. One that a restart interrupts runs again, from
+//! the beginning.
+
+mod answer;
+mod interval;
+mod job;
+mod operation;
+mod query;
+mod registry;
+mod request;
+pub(in crate::service) mod rows;
+mod words;
+mod worker;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use self::{
+    job::{Job, Progress},
+    registry::Registry,
+    rows::{SORT_MEMORY_BYTES_DEFAULT, SpillOptions},
+};
+use super::{ServiceError, access::Access, clock::Clock, committer::Committer};
+use crate::{
+    domain::{caller::Caller, id::ClientId},
+    store::{
+        UsageStore,
+        document::{Collection, DOCUMENT_BYTES_MAX, Page},
+    },
+};
+
+pub use self::{
+    answer::{QueryRow, RowsPage},
+    job::{Failure, JobState},
+    operation::Operation,
+    request::QueryRequest,
+    rows::Metric,
+};
+
+/// Bounds of what queries take.
+#[derive(Debug, Clone, Copy)]
+pub struct QueryLimits {
+    /// Queries that run at once. Default 2.
+    pub workers: usize,
+    /// Queries of one organization that may wait or run. Default 20.
+    pub unfinished_max: usize,
+    /// Queries of one organization that may be kept, finished or not. Default 10,000.
+    pub kept_max: usize,
+    /// Rows of one organization that may be kept before no more queries are started. Default 20,000,000.
+    pub rows_kept_max: u64,
+    /// How long results are kept. Default 24 hours.
+    pub retention: SignedDuration,
+}
+
+impl Default for QueryLimits {
+    fn default() -> Self {
+        Self {
+            workers: 2,
+            unfinished_max: 20,
+            kept_max: 10_000,
+            rows_kept_max: 20_000_000,
+            retention: SignedDuration::from_hours(24),
+        }
+    }
+}
+
+/// A query, for whoever asks how far it has come.
+#[derive(Debug, Clone)]
+pub struct JobView {
+    /// Its identity.
+    pub id: String,
+    /// What started it.
+    pub operation: Operation,
+    /// What became of it.
+    pub state: JobState,
+    /// Totals read so far.
+    pub totals_read: u64,
+    /// Rows written so far.
+    pub rows_written: u64,
+    /// When it was started.
+    pub created: Timestamp,
+    /// When it ended.
+    pub finished: Option<Timestamp>,
+    /// When its result is removed.
+    pub expires: Option<Timestamp>,
+}
+
+/// What the use case and its workers share.
+struct Shared {
+    store: Arc<dyn UsageStore>,
+    access: Arc<Access>,
+    clock: Arc<dyn Clock>,
+    registry: Registry,
+    spill: SpillOptions,
+}
+
+/// The use case.
+pub struct UsageQueries {
+    shared: Arc<Shared>,
+    committer: Arc<Committer>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for UsageQueries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UsageQueries").finish_non_exhaustive()
+    }
+}
+
+impl UsageQueries {
+    /// Reads what was started before, and goes on with what is not finished. Sorts that need more than their memory
+    /// use nameless files in `spill`.
+    ///
+    /// # Errors
+    /// [`ServiceError`] if the store cannot be read or no thread can be started.
+    pub fn start(
+        store: Arc<dyn UsageStore>,
+        committer: Arc<Committer>,
+        access: Arc<Access>,
+        clock: Arc<dyn Clock>,
+        limits: QueryLimits,
+        spill: PathBuf,
+    ) -> Result<Self, ServiceError> {
+        let registry = Registry::new(limits);
+        for document in store.documents(Collection::Queries)? {
+            registry.restore(Job::from_document(document)?);
+        }
+        let spill = SpillOptions { directory: spill, memory_bytes: SORT_MEMORY_BYTES_DEFAULT };
+        let shared = Arc::new(Shared { store, access, clock, registry, spill });
+        let threads = (0..limits.workers.max(1)).map(|number| {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name(format!("query-{number}"))
+                .spawn(move || worker::work(&shared))
+                .map_err(|error| ServiceError::Internal(error.to_string().into()))
+        });
+        let threads = Mutex::new(threads.collect::<Result<Vec<_>, _>>()?);
+        Ok(Self { shared, committer, threads })
+    }
+
+    /// Starts a query of the caller's organization, about a client if the operation is about one. On return it is on
+    /// the disk.
+    ///
+    /// # Errors
+    /// [`ServiceError::InvalidArgument`] with every broken rule; [`ServiceError::NotFound`] for a client that the
+    /// organization does not have and never had usage of; [`ServiceError::TooManyQueries`];
+    /// [`ServiceError::Unavailable`] if the store does not take writes.
+    pub async fn query(
+        &self,
+        caller: &Caller,
+        operation: Operation,
+        client: Option<&str>,
+        request: &QueryRequest,
+    ) -> Result<String, ServiceError> {
+        let now = self.shared.clock.now();
+        let client = match client {
+            Some(id) => Some(self.known_client(caller, id).await?),
+            None => None,
+        };
+        let organization = &caller.organization;
+        let (query, shape) = request::read(operation, organization, client.as_ref(), request, now)?;
+        let id = Uuid::new_v4().to_string();
+        let job = Job::new(id.clone(), organization.clone(), operation, client, now, shape);
+        let job = Arc::new(job);
+        let text =
+            query.to_json().map_err(|error| ServiceError::Internal(error.to_string().into()))?;
+        self.shared.registry.admit(&job)?;
+        let shared = Arc::clone(&self.shared);
+        let starting = tokio::task::spawn_blocking(move || {
+            let parts = text.chunks(DOCUMENT_BYTES_MAX);
+            let pages: Vec<Page> =
+                (0..).zip(parts).map(|(first, body)| Page { first, body: body.to_vec() }).collect();
+            let written = job.document(&job.progress()).and_then(|document| {
+                let book = job.query_book();
+                shared.store.write_pages(&job.organization, &book, &pages, &[document])
+            });
+            match written {
+                Ok(()) => shared.registry.enqueue(job),
+                Err(_) => shared.registry.forget(&job),
+            }
+            written
+        });
+        starting.await.map_err(|error| ServiceError::Internal(error.to_string().into()))??;
+        Ok(id)
+    }
+
+    /// Up to `size` rows of a query, as far as they are there. `operations` are those that it may have been started by,
+    /// and it must be about `client`.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`] if the organization has no such query, or its result has expired;
+    /// [`ServiceError::InvalidArgument`] if the cursor is not one of this query.
+    pub async fn result(
+        &self,
+        caller: &Caller,
+        operations: &[Operation],
+        client: Option<&str>,
+        id: &str,
+        after: &str,
+        size: usize,
+    ) -> Result<RowsPage, ServiceError> {
+        let job = self.find(caller, id)?;
+        let is_meant = operations.contains(&job.operation)
+            && job.client.as_ref().map(ClientId::as_str) == client;
+        if !is_meant {
+            return Err(no_query(id));
+        }
+        let tokens = answer::cursors(self.shared.store.token_key(), &job)?;
+        let from: u64 = tokens.decode(after)?.unwrap_or(0);
+        let state = job.progress().state;
+        let JobState::Succeeded { rows } = state else {
+            return Ok(RowsPage { state, rows: Vec::new(), next: None });
+        };
+        let read_from = Arc::clone(&job);
+        let read = move |store: &dyn UsageStore| answer::rows(store, &read_from, from, size);
+        let found = self.committer.read(read).await?;
+        let next = from + found.len() as u64;
+        let next = if next < rows { Some(tokens.encode(&next)?) } else { None };
+        Ok(RowsPage { state, rows: found, next })
+    }
+
+    /// How far a query has come.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`].
+    pub fn job(&self, caller: &Caller, id: &str) -> Result<JobView, ServiceError> {
+        Ok(self.view(&*self.find(caller, id)?))
+    }
+
+    /// Ends a query that is not over; answers what became of it.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`].
+    pub async fn cancel(&self, caller: &Caller, id: &str) -> Result<JobView, ServiceError> {
+        let job = self.find(caller, id)?;
+        job.stop.store(true, Ordering::Relaxed);
+        let (shared, cancelled) = (Arc::clone(&self.shared), Arc::clone(&job));
+        let cancelling = tokio::task::spawn_blocking(move || {
+            worker::finish(&shared, &cancelled, JobState::Cancelled);
+        });
+        cancelling.await.map_err(|error| ServiceError::Internal(error.to_string().into()))?;
+        Ok(self.view(&job))
+    }
+
+    /// Stops the workers and waits for them; what runs is run again after the next start. Blocks.
+    pub fn shut_down(&self) {
+        self.shared.registry.close();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            // A panic of a query was caught inside.
+            let _ = thread.join();
+        }
+    }
+
+    fn find(&self, caller: &Caller, id: &str) -> Result<Arc<Job>, ServiceError> {
+        let now = self.shared.clock.now();
+        self.shared.registry.find(&caller.organization, id, now).ok_or_else(|| no_query(id))
+    }
+
+    fn view(&self, job: &Job) -> JobView {
+        let Progress { state, finished } = job.progress();
+        JobView {
+            id: job.id.clone(),
+            operation: job.operation,
+            state,
+            totals_read: job.totals_read.load(Ordering::Relaxed),
+            rows_written: job.rows_written.load(Ordering::Relaxed),
+            created: job.created,
+            finished,
+            expires: finished.map(|finished| self.shared.registry.expires(finished)),
+        }
+    }
+
+    /// A client that is registered, or calls right now, or has called.
+    async fn known_client(&self, caller: &Caller, id: &str) -> Result<ClientId, ServiceError> {
+        let no_client = || ServiceError::not_found("client", id);
+        let client = ClientId::new(id).map_err(|_| no_client())?;
+        let organization = caller.organization.clone();
+        let is_registered = self.shared.access.client(&organization, id).is_ok();
+        if is_registered || client == caller.client {
+            return Ok(client);
+        }
+        let wanted = client.clone();
+        let read = move |store: &dyn UsageStore| store.has_api_usage(&organization, &wanted);
+        if self.committer.read(read).await? { Ok(client) } else { Err(no_client()) }
+    }
+}
+
+impl Drop for UsageQueries {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+fn no_query(id: &str) -> ServiceError {
+    ServiceError::not_found("query", id)
+}

@@ -1,0 +1,138 @@
+//! What one commit takes, and what became of it.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::domain::{
+    api_usage::ApiReport,
+    asset_usage::{AssetBatch, BatchDecision},
+    id::OrganizationId,
+    usage::{LogSequence, Submission},
+    verdict::Decision,
+};
+
+/// A report whose uuids are looked up before it is committed.
+#[derive(Debug, Clone, Copy)]
+pub enum Reported<'a> {
+    /// Product usage.
+    Records(&'a Submission),
+    /// API usage.
+    Events(&'a ApiReport),
+}
+
+impl<'a> From<&'a Submission> for Reported<'a> {
+    fn from(submission: &'a Submission) -> Self {
+        Self::Records(submission)
+    }
+}
+
+impl<'a> From<&'a ApiReport> for Reported<'a> {
+    fn from(report: &'a ApiReport) -> Self {
+        Self::Events(report)
+    }
+}
+
+impl<'a> Reported<'a> {
+    /// Whose usage it is.
+    #[must_use]
+    pub fn organization(self) -> &'a OrganizationId {
+        match self {
+            Self::Records(submission) => &submission.caller.organization,
+            Self::Events(report) => &report.caller.organization,
+        }
+    }
+
+    /// How many records or events it has.
+    #[must_use]
+    pub fn count(self) -> usize {
+        match self {
+            Self::Records(submission) => submission.records.len(),
+            Self::Events(report) => report.events.len(),
+        }
+    }
+
+    /// Their uuids, in the order of the report.
+    pub fn uuids(self) -> impl Iterator<Item = Uuid> + use<'a> {
+        (0..self.count()).filter_map(move |at| match self {
+            Self::Records(submission) => submission.records.get(at).map(|record| record.uuid),
+            Self::Events(report) => report.events.get(at).map(|event| event.uuid),
+        })
+    }
+
+    /// When each was used, in the order of the report.
+    pub(super) fn times(self) -> impl Iterator<Item = Timestamp> + use<'a> {
+        (0..self.count()).filter_map(move |at| match self {
+            Self::Records(submission) => submission.records.get(at).map(|record| record.usage_time),
+            Self::Events(report) => report.events.get(at).map(|event| event.time),
+        })
+    }
+}
+
+/// What is known about the uuids of a report before it is committed.
+#[derive(Debug, Clone, Default)]
+pub struct ProbeResult {
+    /// Where each uuid was found, in the order of the report; empty when none was.
+    pub known: Vec<Option<LogSequence>>,
+    /// The state of the store's index that this was read from. The store reads again while
+    /// committing if it has moved on in a way that matters.
+    pub generation: u64,
+}
+
+/// The outcome of a first, memory-only look.
+#[derive(Debug, Clone)]
+pub enum Probe {
+    /// Everything is known.
+    Settled(ProbeResult),
+    /// Something can only be told by reading from the disk: call
+    /// [`UsageStore::settle`](super::UsageStore::settle) where blocking is allowed.
+    NeedsRead,
+}
+
+/// A report that is ready for the committer.
+#[derive(Debug, Clone)]
+pub struct Probed<T> {
+    /// The report.
+    pub report: T,
+    /// What is known about its uuids.
+    pub probe: ProbeResult,
+}
+
+/// What one commit takes: decided in this order, durable together.
+#[derive(Debug, Clone, Default)]
+pub struct CommitGroup {
+    /// Product usage.
+    pub submissions: Vec<Probed<Submission>>,
+    /// API usage.
+    pub api_reports: Vec<Probed<ApiReport>>,
+    /// Batches of asset usage.
+    pub batches: Vec<AssetBatch>,
+}
+
+impl From<Vec<Probed<Submission>>> for CommitGroup {
+    fn from(submissions: Vec<Probed<Submission>>) -> Self {
+        Self { submissions, ..Self::default() }
+    }
+}
+
+impl From<Vec<Probed<ApiReport>>> for CommitGroup {
+    fn from(api_reports: Vec<Probed<ApiReport>>) -> Self {
+        Self { api_reports, ..Self::default() }
+    }
+}
+
+impl From<Vec<AssetBatch>> for CommitGroup {
+    fn from(batches: Vec<AssetBatch>) -> Self {
+        Self { batches, ..Self::default() }
+    }
+}
+
+/// What became of a [`CommitGroup`], in the same order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CommitDecisions {
+    /// One list for each submission, each in the order of its records.
+    pub submissions: Vec<Vec<Decision>>,
+    /// One list for each report of API usage, each in the order of its events.
+    pub api_reports: Vec<Vec<Decision>>,
+    /// One decision for each batch.
+    pub batches: Vec<BatchDecision>,
+}

@@ -1,0 +1,151 @@
+//! Product usage of a group: deciding, and packing what is new.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+
+use super::{NewEntries, Numbered};
+use crate::{
+    domain::{
+        calendar::QuarterHour,
+        quantity::Total,
+        totals::Series,
+        usage::{LogSequence, Submission, UsageRecord},
+        verdict::{Decision, Original},
+    },
+    store::{
+        StoreError,
+        sled::{
+            core::Core,
+            index::{
+                key::{UuidKey, UuidKind},
+                memtable::Memtable,
+            },
+            log::{
+                chunk::{ChunkWriter, Dimension},
+                log_nanos,
+            },
+            organizations::OrganizationNumber,
+            rollup::row::RowKey,
+        },
+    },
+};
+
+/// The number of a submission's organization; `None` only for one that stores nothing.
+pub(super) fn organization(
+    core: &Core,
+    submission: &Submission,
+) -> Result<Option<OrganizationNumber>, StoreError> {
+    if submission.validate_only {
+        return Ok(core.organizations.number(&submission.caller.organization));
+    }
+    super::number_or_add(core, &submission.caller).map(Some)
+}
+
+/// What a group puts into the log and adds to the totals.
+pub(super) struct Writing {
+    chunks: ChunkWriter,
+    dimensions: Numbered<Dimension>,
+    gained: HashMap<(usize, QuarterHour), Total>,
+}
+
+impl Writing {
+    /// Begins with the value of sequence `first`.
+    pub(super) fn new(first: LogSequence, stored_time: Timestamp) -> Result<Self, StoreError> {
+        Ok(Self {
+            chunks: ChunkWriter::new(first, stored_time)?,
+            dimensions: Numbered::new(),
+            gained: HashMap::new(),
+        })
+    }
+
+    /// Decides the records of one submission. Cannot fail.
+    pub(super) fn decide(
+        &mut self,
+        live: &mut Memtable,
+        submission: &Submission,
+        known: &[Option<LogSequence>],
+        number: Option<OrganizationNumber>,
+    ) -> Vec<Decision> {
+        let stored = |sequence| Decision::Duplicate(Original::Stored(sequence));
+        let mut seen = HashMap::new();
+        let mut skus: Vec<(&UsageRecord, usize)> = Vec::new();
+        submission
+            .records
+            .iter()
+            .enumerate()
+            .map(|(at, record)| {
+                if let Some(sequence) = known.get(at).copied().flatten() {
+                    return stored(sequence);
+                }
+                let key =
+                    number.map(|number| UuidKey::new(record.uuid, number, UuidKind::ProductUsage));
+                let (Some(key), Some(number), false) = (key, number, submission.validate_only)
+                else {
+                    if let Some(sequence) = key.and_then(|key| live.get(&key)) {
+                        return stored(sequence);
+                    }
+                    return match seen.insert(record.uuid, at) {
+                        Some(first) => {
+                            seen.insert(record.uuid, first);
+                            Decision::Duplicate(Original::InSubmission(first))
+                        }
+                        None => Decision::Accepted,
+                    };
+                };
+                if let Some(first) = live.insert_new(key, self.chunks.next_sequence()) {
+                    return stored(first);
+                }
+                // Few SKUs per submission: a short list beats hashing every record's dimension.
+                let dimension = match skus.iter().find(|(same, _)| same.sku == record.sku) {
+                    Some((_, dimension)) => *dimension,
+                    None => {
+                        let dimension = self.dimension(submission, number, record);
+                        skus.push((record, dimension));
+                        dimension
+                    }
+                };
+                self.accept(dimension, record);
+                Decision::Accepted
+            })
+            .collect()
+    }
+
+    fn dimension(
+        &mut self,
+        submission: &Submission,
+        organization: OrganizationNumber,
+        record: &UsageRecord,
+    ) -> usize {
+        let series = Series {
+            target: submission.target.clone(),
+            sku: record.sku.clone(),
+            client: submission.caller.client.clone(),
+        };
+        self.dimensions.number_of(Dimension { organization, series })
+    }
+
+    fn accept(&mut self, number: usize, record: &UsageRecord) {
+        let Some(dimension) = self.dimensions.list.get(number) else { return };
+        let nanos = log_nanos(record.usage_time).expect("settle_all represented it before");
+        self.chunks.push(number, dimension, record.uuid, record.quantity, nanos);
+        let total = self.gained.entry((number, QuarterHour::of(record.usage_time))).or_default();
+        total
+            .add(Total::of(record.quantity))
+            .expect("a group is far too small to overflow a total");
+    }
+
+    /// What is to be written, and the sequence after it.
+    pub(super) fn finish(self) -> Result<(NewEntries, LogSequence), StoreError> {
+        let Self { chunks, dimensions, gained } = self;
+        let (values, next) = chunks.finish();
+        let mut new = NewEntries { values, ..NewEntries::default() };
+        for ((number, quarter), total) in gained {
+            let Some(dimension) = dimensions.list.get(number) else { continue };
+            let (day, slot) = quarter.day_and_slot();
+            let row = RowKey::new(dimension.organization, &dimension.series, day)?;
+            new.deltas.push((row, slot, total));
+        }
+        Ok((new, next))
+    }
+}
