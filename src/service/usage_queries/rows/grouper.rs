@@ -95,7 +95,7 @@ impl<'a> RowGrouper<'a> {
     }
 
     /// Sorts the rows and hands them over in pages, each with the number of its first row (from 0); answers
-    /// how many rows there are. Pages have at most [`PAGE_BYTES_MAX`](super::PAGE_BYTES_MAX) bytes, and none
+    /// how many rows there are. Pages have at most [`PAGE_BYTES_MAX`](super::page::PAGE_BYTES_MAX) bytes, and none
     /// is empty.
     ///
     /// # Errors
