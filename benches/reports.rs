@@ -65,7 +65,7 @@ fn fill(directory: &Path, records: u64) -> Arc<SledStore> {
     let began = Instant::now();
     let mut written = 0;
     while written < records {
-        let group: Vec<Probed<Submission>> = (0..16)
+        let group: Vec<Probed<Arc<Submission>>> = (0..16)
             .map(|_| {
                 let product = format!("product-{}", random(&mut state) % PRODUCTS);
                 let client = format!("client-{}", random(&mut state) % CLIENTS);
@@ -92,7 +92,7 @@ fn fill(directory: &Path, records: u64) -> Arc<SledStore> {
                     Probe::Settled(probe) => probe,
                     Probe::NeedsRead => store.settle((&submission).into()).unwrap(),
                 };
-                Probed { report: submission, probe }
+                Probed { report: Arc::new(submission), probe }
             })
             .collect();
         store.commit(&group.into(), first).unwrap();

@@ -4,6 +4,10 @@ use std::{io::Write, process::ExitCode};
 
 use meterd::cli::{self, CommandError};
 
+/// Calls are made of many small pieces that one thread allocates and another frees.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let Err(error) = cli::run(std::env::args_os()) else { return ExitCode::SUCCESS };
     let mut stderr = std::io::stderr().lock();

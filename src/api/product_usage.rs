@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status, metadata::MetadataValue};
 use super::{
     actor::principal,
     client_rates::ClientRates,
-    convert::product_usage::{Reported, Verdicts},
+    convert::product_usage::Verdicts,
     metrics::Metrics,
     pb::yandex::cloud::marketplace::{
         metering::v1::{
@@ -22,7 +22,10 @@ use super::{
 use crate::{
     auth::Principal,
     domain::limits::WRITE_RECORDS_MAX,
-    service::{committer::Admission, product_usage::ProductUsage},
+    service::{
+        committer::Admission,
+        product_usage::{ProductUsage, UsageReport},
+    },
 };
 
 /// Lists the uuids of duplicates that say something else than what was first accepted under them.
@@ -37,14 +40,13 @@ pub(super) struct ProductUsageHandler {
 }
 
 impl ProductUsageHandler {
-    async fn write(&self, principal: &Principal, reported: Reported) -> Result<Verdicts, Status> {
-        let Reported { report, uuids } = reported;
+    async fn write(&self, principal: &Principal, report: UsageReport) -> Result<Verdicts, Status> {
         self.rates.charge(&principal.caller, report.records.len())?;
         let written =
             self.usage.write(&principal.caller, report, WRITE_RECORDS_MAX, Admission::Refuse).await;
-        let verdicts = written.map_err(status::from_service)?;
-        self.metrics.count_records(&verdicts);
-        Ok(Verdicts::new(uuids, &verdicts))
+        let judged = written.map_err(status::from_service)?;
+        self.metrics.count_records(&judged.verdicts);
+        Ok(Verdicts::new(judged))
     }
 }
 

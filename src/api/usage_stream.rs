@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 
 use super::{
     client_rates::ClientRates,
-    convert::product_usage::{Reported, from_stream, to_stream},
+    convert::product_usage::{from_stream, to_stream},
     metrics::Metrics,
     pb::meterd::v1::{StreamProductUsageRequest, StreamProductUsageResponse},
     status,
@@ -42,7 +42,7 @@ impl UsageStream {
     ) -> Result<JoinHandle<Answer>, Status> {
         let sequence = message.sequence;
         let in_message = move |error| status::in_message(sequence, error);
-        let Reported { report, uuids } = from_stream(message).map_err(in_message)?;
+        let report = from_stream(message).map_err(in_message)?;
         // A stream that is too fast is slowed down and never refused.
         self.rates.wait(&principal.caller, report.records.len()).await;
         let (usage, caller) = (Arc::clone(&self.usage), principal.caller.clone());
@@ -53,9 +53,9 @@ impl UsageStream {
         let queued = queueing.await.map_err(|_| panicked())?.map_err(in_message)?;
         let (usage, metrics) = (Arc::clone(&self.usage), Arc::clone(&self.metrics));
         let finishing = async move {
-            let verdicts = usage.finish(queued).await.map_err(in_message)?;
-            metrics.count_records(&verdicts);
-            Ok(to_stream(sequence, uuids, &verdicts))
+            let judged = usage.finish(queued).await.map_err(in_message)?;
+            metrics.count_records(&judged.verdicts);
+            Ok(to_stream(sequence, judged))
         };
         Ok(tokio::spawn(finishing.in_current_span()))
     }

@@ -65,7 +65,7 @@ pub enum Admission {
 type Answer<T> = oneshot::Sender<Result<T, ServiceError>>;
 
 enum Work {
-    Submission(Probed<Submission>, Answer<Vec<Decision>>),
+    Submission(Probed<Arc<Submission>>, Answer<Vec<Decision>>),
     ApiReport(Probed<ApiReport>, Answer<Vec<Decision>>),
     Batch(AssetBatch, Answer<BatchDecision>),
 }
@@ -164,10 +164,10 @@ impl Committer {
     /// [`ServiceError::Unavailable`] if the store does not take writes or meterd shuts down.
     pub async fn submit(
         &self,
-        submission: Submission,
+        submission: impl Into<Arc<Submission>>,
         admission: Admission,
     ) -> Result<Vec<Decision>, ServiceError> {
-        self.queue(submission, admission).await?.decided().await
+        self.queue(submission.into(), admission).await?.decided().await
     }
 
     /// Gives a submission its place: on return it is decided before every one that is queued later.
@@ -176,7 +176,7 @@ impl Committer {
     /// What [`Self::submit`] says.
     pub async fn queue(
         &self,
-        submission: Submission,
+        submission: Arc<Submission>,
         admission: Admission,
     ) -> Result<Queued, ServiceError> {
         self.enqueue(submission, admission, Work::Submission).await

@@ -1,5 +1,7 @@
 //! What one commit takes, and what became of it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -22,6 +24,12 @@ pub enum Reported<'a> {
 
 impl<'a> From<&'a Submission> for Reported<'a> {
     fn from(submission: &'a Submission) -> Self {
+        Self::Records(submission)
+    }
+}
+
+impl<'a> From<&'a Arc<Submission>> for Reported<'a> {
+    fn from(submission: &'a Arc<Submission>) -> Self {
         Self::Records(submission)
     }
 }
@@ -100,16 +108,16 @@ pub struct Probed<T> {
 /// What one commit takes: decided in this order, durable together.
 #[derive(Debug, Clone, Default)]
 pub struct CommitGroup {
-    /// Product usage.
-    pub submissions: Vec<Probed<Submission>>,
+    /// Product usage. Shared with whoever waits for its decisions.
+    pub submissions: Vec<Probed<Arc<Submission>>>,
     /// API usage.
     pub api_reports: Vec<Probed<ApiReport>>,
     /// Batches of asset usage.
     pub batches: Vec<AssetBatch>,
 }
 
-impl From<Vec<Probed<Submission>>> for CommitGroup {
-    fn from(submissions: Vec<Probed<Submission>>) -> Self {
+impl From<Vec<Probed<Arc<Submission>>>> for CommitGroup {
+    fn from(submissions: Vec<Probed<Arc<Submission>>>) -> Self {
         Self { submissions, ..Self::default() }
     }
 }

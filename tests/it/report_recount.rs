@@ -3,7 +3,7 @@
 //!
 //! `METERD_RECOUNT_SEED` repeats a run, `METERD_RECOUNT_RECORDS` sets how many records (default 100,000).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{Timestamp, ToSpan as _, Zoned, tz::TimeZone};
 use meterd::{
@@ -128,7 +128,7 @@ fn fill(store: &SledStore, reported: &[Reported]) {
                 ..record(at as u128, "sku", one.quantity, one.time)
             });
         }
-        store.commit(&vec![probed(store, submission)].into(), now).unwrap();
+        store.commit(&vec![probed(store, Arc::new(submission))].into(), now).unwrap();
     }
 }
 

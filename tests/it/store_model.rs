@@ -224,7 +224,7 @@ pub struct Stores {
     sled: Option<SledStore>,
     memory: Arc<MemoryStore>,
     now: Timestamp,
-    ahead: Vec<meterd::store::Probed<Submission>>,
+    ahead: Vec<meterd::store::Probed<Arc<Submission>>>,
 }
 
 impl Stores {
@@ -305,7 +305,8 @@ impl Stores {
 
     fn commit(&mut self, calls: &[Call], reports: &[ReportDraft], batches: &[BatchDraft]) {
         let mut submissions = std::mem::take(&mut self.ahead);
-        submissions.extend(calls.iter().map(|call| probed(self.sled(), self.submission(call))));
+        submissions
+            .extend(calls.iter().map(|call| probed(self.sled(), Arc::new(self.submission(call)))));
         let reports = reports.iter().map(|draft| probed(self.sled(), self.report(draft)));
         let api_reports = reports.collect();
         let batches = batches.iter().map(|draft| self.batch(draft)).collect();
@@ -411,7 +412,7 @@ impl Stores {
         let report = self.report(report);
         let batch = self.batch(draft);
         let group = CommitGroup {
-            submissions: vec![probed(self.sled(), submission.clone())],
+            submissions: vec![probed(self.sled(), Arc::new(submission.clone()))],
             api_reports: vec![probed(self.sled(), report.clone())],
             batches: vec![batch.clone()],
         };
@@ -455,7 +456,9 @@ impl Stores {
             .collect();
         if !landed.is_empty() {
             let landed = Submission { records: landed, ..submission };
-            self.memory.commit(&vec![probed(&*self.memory, landed)].into(), self.now).unwrap();
+            self.memory
+                .commit(&vec![probed(&*self.memory, Arc::new(landed))].into(), self.now)
+                .unwrap();
         }
     }
 
@@ -482,7 +485,7 @@ impl Stores {
                 records,
                 validate_only: false,
             };
-            let group = vec![probed(self.sled(), submission.clone())].into();
+            let group = vec![probed(self.sled(), Arc::new(submission.clone()))].into();
             let Ok(ours) = self.sled().commit(&group, self.now) else {
                 unacknowledged = Some(submission);
                 break;
@@ -603,7 +606,7 @@ impl StateMachineTest for Stores {
         match step {
             Step::Commit { calls, reports, batches } => stores.commit(&calls, &reports, &batches),
             Step::ProbeAhead(call) => {
-                let ahead = probed(stores.sled(), stores.submission(&call));
+                let ahead = probed(stores.sled(), Arc::new(stores.submission(&call)));
                 stores.ahead.push(ahead);
             }
             Step::MoveClock(seconds) => stores.now += SignedDuration::from_secs(i64::from(seconds)),

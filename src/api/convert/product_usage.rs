@@ -8,7 +8,7 @@ use crate::{
     domain::verdict::RejectionReason,
     service::{
         ServiceError,
-        product_usage::{RecordVerdict, ReportedRecord, ReportedTarget, UsageReport},
+        product_usage::{Judged, RecordVerdict, ReportedRecord, ReportedTarget, UsageReport},
     },
 };
 
@@ -37,44 +37,33 @@ fn records<T: Into<ReportedRecord>>(records: Vec<T>) -> Vec<ReportedRecord> {
     records.into_iter().map(Into::into).collect()
 }
 
-/// A report, and the caller's spelling of its uuids.
-pub(in crate::api) struct Reported {
-    pub(in crate::api) report: UsageReport,
-    pub(in crate::api) uuids: Vec<String>,
-}
-
-impl Reported {
-    fn new(target: ReportedTarget, records: Vec<ReportedRecord>, validate_only: bool) -> Self {
-        let uuids = records.iter().map(|record| record.uuid.clone()).collect();
-        Self { report: UsageReport { target, records, validate_only }, uuids }
-    }
-}
-
-impl From<older::WriteImageProductUsageRequest> for Reported {
+impl From<older::WriteImageProductUsageRequest> for UsageReport {
     fn from(request: older::WriteImageProductUsageRequest) -> Self {
         let target = ReportedTarget::Product(request.product_id);
-        Self::new(target, records(request.usage_records), request.validate_only)
+        let validate_only = request.validate_only;
+        Self { target, records: records(request.usage_records), validate_only }
     }
 }
 
-impl From<newer::WriteImageProductUsageRequest> for Reported {
+impl From<newer::WriteImageProductUsageRequest> for UsageReport {
     fn from(request: newer::WriteImageProductUsageRequest) -> Self {
         let target = ReportedTarget::Product(request.product_id);
-        Self::new(target, records(request.usage_records), request.validate_only)
+        let validate_only = request.validate_only;
+        Self { target, records: records(request.usage_records), validate_only }
     }
 }
 
-impl From<newer::WriteUsageRequest> for Reported {
+impl From<newer::WriteUsageRequest> for UsageReport {
     fn from(request: newer::WriteUsageRequest) -> Self {
         let target = ReportedTarget::Instance(request.product_instance_id);
-        Self::new(target, records(request.usage_records), request.dry_run)
+        Self { target, records: records(request.usage_records), validate_only: request.dry_run }
     }
 }
 
 /// A message of the stream; its target is a oneof, so it can be missing.
 pub(in crate::api) fn from_stream(
     request: ours::StreamProductUsageRequest,
-) -> Result<Reported, ServiceError> {
+) -> Result<UsageReport, ServiceError> {
     use ours::stream_product_usage_request::Target;
 
     let target = match request.target {
@@ -84,7 +73,8 @@ pub(in crate::api) fn from_stream(
             return Err(ServiceError::invalid("target", "set product_id or product_instance_id"));
         }
     };
-    Ok(Reported::new(target, records(request.usage_records), request.validate_only))
+    let validate_only = request.validate_only;
+    Ok(UsageReport { target, records: records(request.usage_records), validate_only })
 }
 
 /// The vendor's number of a reason, the same in every package.
@@ -109,14 +99,14 @@ pub(in crate::api) struct Verdicts {
 }
 
 impl Verdicts {
-    pub(in crate::api) fn new(uuids: Vec<String>, verdicts: &[RecordVerdict]) -> Self {
+    pub(in crate::api) fn new(Judged { uuids, verdicts }: Judged) -> Self {
         let mut sorted = Self {
             accepted: Vec::with_capacity(uuids.len()),
             rejected: Vec::new(),
             conflicts: Vec::new(),
         };
         for (uuid, verdict) in uuids.into_iter().zip(verdicts) {
-            match *verdict {
+            match verdict {
                 RecordVerdict::Accepted => sorted.accepted.push(uuid),
                 RecordVerdict::Rejected { reason, conflict } => {
                     if conflict {
@@ -153,12 +143,11 @@ write_response!(newer::WriteUsageResponse);
 /// The answer to a message of the stream.
 pub(in crate::api) fn to_stream(
     sequence: u64,
-    uuids: Vec<String>,
-    verdicts: &[RecordVerdict],
+    Judged { uuids, verdicts }: Judged,
 ) -> ours::StreamProductUsageResponse {
     let mut response = ours::StreamProductUsageResponse { sequence, ..Default::default() };
     for ((index, uuid), verdict) in (0..).zip(uuids).zip(verdicts) {
-        match *verdict {
+        match verdict {
             RecordVerdict::Accepted => response.accepted_count += 1,
             RecordVerdict::Rejected { reason, conflict } => {
                 response.rejected.push(ours::RejectedProductUsage {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::domain::{
     caller::Caller,
-    usage::{Submission, UsageRecord, UsageTarget},
+    usage::{Submission, UsageRecord},
     verdict::{Decision, Original, RejectionReason},
 };
 
@@ -73,9 +73,19 @@ impl RecordVerdict {
     }
 }
 
+/// What became of the records of a report, in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// Their uuids, as the caller spelled them.
+    pub uuids: Vec<String>,
+    /// What became of each.
+    pub verdicts: Vec<RecordVerdict>,
+}
+
 /// A report that has its place in the queue. Dropping it does not withdraw it.
 #[derive(Debug)]
 pub struct QueuedReport {
+    uuids: Vec<String>,
     /// Those on records that were submitted say accepted until it is known better.
     verdicts: Vec<RecordVerdict>,
     /// `None` if nothing was left for the store to decide.
@@ -86,9 +96,7 @@ pub struct QueuedReport {
 struct Submitted {
     /// Where each record stands in the report.
     places: Vec<usize>,
-    caller: Caller,
-    target: UsageTarget,
-    records: Vec<UsageRecord>,
+    submission: Arc<Submission>,
     queued: Queued,
 }
 
@@ -113,8 +121,7 @@ impl ProductUsage {
         Self { committer, catalogs, clock, window }
     }
 
-    /// Judges and stores a report; one verdict per record, in their order. What is accepted is durable
-    /// and visible on return.
+    /// Judges and stores a report. What is accepted is durable and visible on return.
     ///
     /// # Errors
     /// What [`Self::queue`] and [`Self::finish`] say.
@@ -124,7 +131,7 @@ impl ProductUsage {
         report: UsageReport,
         records_max: usize,
         admission: Admission,
-    ) -> Result<Vec<RecordVerdict>, ServiceError> {
+    ) -> Result<Judged, ServiceError> {
         let queued = self.queue(caller, report, records_max, admission).await?;
         self.finish(queued).await
     }
@@ -159,23 +166,20 @@ impl ProductUsage {
                 Err(reason) => verdicts.push(RecordVerdict::rejected(reason)),
             }
         }
-        let Some(target) = target.filter(|_| !records.is_empty()) else {
-            return Ok(QueuedReport { verdicts, submitted: None });
+        let target = target.map(|target| target.usage).filter(|_| !records.is_empty());
+        let validate_only = report.validate_only;
+        let uuids = report.records.into_iter().map(|record| record.uuid).collect();
+        let Some(target) = target else {
+            return Ok(QueuedReport { uuids, verdicts, submitted: None });
         };
-        let submission = Submission {
-            caller: caller.clone(),
-            target: target.usage,
-            records,
-            validate_only: report.validate_only,
-        };
-        let submitted = Submitted {
-            places,
-            caller: caller.clone(),
-            target: submission.target.clone(),
-            records: submission.records.clone(),
-            queued: self.committer.queue(submission, admission).await?,
-        };
-        Ok(QueuedReport { verdicts, submitted: Some(submitted) })
+        let submission =
+            Arc::new(Submission { caller: caller.clone(), target, records, validate_only });
+        let queued = self.committer.queue(Arc::clone(&submission), admission).await?;
+        Ok(QueuedReport {
+            uuids,
+            verdicts,
+            submitted: Some(Submitted { places, submission, queued }),
+        })
     }
 
     /// Waits for the verdicts on a report. What is accepted is durable and visible on return.
@@ -183,43 +187,41 @@ impl ProductUsage {
     /// # Errors
     /// [`ServiceError::Unavailable`] if the store does not take writes, or cannot be read to compare
     /// duplicates with.
-    pub async fn finish(&self, queued: QueuedReport) -> Result<Vec<RecordVerdict>, ServiceError> {
-        let QueuedReport { mut verdicts, submitted } = queued;
-        let Some(Submitted { places, caller, target, records, queued }) = submitted else {
-            return Ok(verdicts);
+    pub async fn finish(&self, queued: QueuedReport) -> Result<Judged, ServiceError> {
+        let QueuedReport { uuids, mut verdicts, submitted } = queued;
+        let Some(Submitted { places, submission, queued }) = submitted else {
+            return Ok(Judged { uuids, verdicts });
         };
         let decisions = queued.decided().await?;
-        let conflicts = self.conflicts(&caller, target, records, &decisions).await?;
-        for ((place, decision), conflict) in places.into_iter().zip(decisions).zip(conflicts) {
-            if let (Some(slot), Decision::Duplicate(_)) = (verdicts.get_mut(place), decision) {
-                *slot = RecordVerdict::Rejected { reason: RejectionReason::Duplicate, conflict };
+        // Most reports have no duplicates, and then every verdict stands.
+        if decisions.iter().any(|decision| *decision != Decision::Accepted) {
+            let conflicts = self.conflicts(submission, decisions.clone()).await?;
+            for ((place, decision), conflict) in places.into_iter().zip(decisions).zip(conflicts) {
+                if let (Some(slot), Decision::Duplicate(_)) = (verdicts.get_mut(place), decision) {
+                    *slot =
+                        RecordVerdict::Rejected { reason: RejectionReason::Duplicate, conflict };
+                }
             }
         }
-        Ok(verdicts)
+        Ok(Judged { uuids, verdicts })
     }
 
     /// For every record: whether it is a duplicate that differs from its original.
     async fn conflicts(
         &self,
-        caller: &Caller,
-        target: UsageTarget,
-        records: Vec<UsageRecord>,
-        decisions: &[Decision],
+        submission: Arc<Submission>,
+        decisions: Vec<Decision>,
     ) -> Result<Vec<bool>, ServiceError> {
-        if decisions.iter().all(|decision| *decision == Decision::Accepted) {
-            return Ok(vec![false; decisions.len()]);
-        }
-        let organization = caller.organization.clone();
-        let decisions = decisions.to_vec();
         let compare = move |store: &dyn crate::store::UsageStore| {
+            let Submission { caller, target, records, .. } = &*submission;
             let differs = |record: &UsageRecord, decision: &Decision| match decision {
                 Decision::Accepted => Ok(false),
                 Decision::Duplicate(Original::InSubmission(first)) => {
                     Ok(records.get(*first) != Some(record))
                 }
                 Decision::Duplicate(Original::Stored(sequence)) => {
-                    let original = store.original(&organization, record.uuid, *sequence)?;
-                    Ok(!original.says_the_same(&target, record))
+                    let original = store.original(&caller.organization, record.uuid, *sequence)?;
+                    Ok(!original.says_the_same(target, record))
                 }
             };
             records

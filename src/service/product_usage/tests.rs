@@ -52,7 +52,12 @@ impl Bench {
         organization: &str,
         report: UsageReport,
     ) -> Result<Vec<RecordVerdict>, ServiceError> {
-        self.usage.write(&caller(organization), report, WRITE_RECORDS_MAX, Admission::Refuse).await
+        let uuids: Vec<_> = report.records.iter().map(|record| record.uuid.clone()).collect();
+        let caller = caller(organization);
+        let written =
+            self.usage.write(&caller, report, WRITE_RECORDS_MAX, Admission::Refuse).await?;
+        assert_eq!(written.uuids, uuids, "as the caller spelled them");
+        Ok(written.verdicts)
     }
 
     async fn write(&self, records: Vec<ReportedRecord>) -> Vec<RecordVerdict> {
@@ -368,7 +373,8 @@ async fn a_stream_takes_a_thousand_records() {
     let write = async |count| {
         let report = report((0..count).map(record).collect());
         let caller = caller("acme");
-        bench.usage.write(&caller, report, STREAM_RECORDS_MAX, Admission::Wait).await
+        let written = bench.usage.write(&caller, report, STREAM_RECORDS_MAX, Admission::Wait).await;
+        written.map(|judged| judged.verdicts)
     };
     assert_eq!(fields(write(1001).await)[0].0, "usage_records");
     assert_eq!(write(1000).await.unwrap(), [ACCEPTED; 1000]);

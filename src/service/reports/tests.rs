@@ -48,7 +48,7 @@ fn store_one(store: &TestStore, name: &str, number: usize, sku: &str, quantity: 
     };
     let probe = crate::store::ProbeResult::default();
     let stored_at = now() + SignedDuration::from_mins(number as i64);
-    store.commit(&vec![Probed { report: submission, probe }].into(), stored_at).unwrap();
+    store.commit(&vec![Probed { report: Arc::new(submission), probe }].into(), stored_at).unwrap();
 }
 
 /// 60 records of `acme` over three days, with many equal quantities; one of `other`.

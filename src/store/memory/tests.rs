@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 
 use super::*;
@@ -41,7 +43,7 @@ fn submission(name: &str, records: Vec<UsageRecord>) -> Submission {
 }
 
 fn commit(store: &MemoryStore, group: Vec<Submission>, now: Timestamp) -> Vec<Vec<Decision>> {
-    let probed = |report| Probed { report, probe: ProbeResult::default() };
+    let probed = |report| Probed { report: Arc::new(report), probe: ProbeResult::default() };
     let group: Vec<_> = group.into_iter().map(probed).collect();
     store.commit(&group.into(), now).unwrap().submissions
 }

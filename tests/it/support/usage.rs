@@ -1,5 +1,7 @@
 //! Usage to test with.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use meterd::{
     domain::{
@@ -73,7 +75,7 @@ pub fn commit(
     submission: Submission,
     now: Timestamp,
 ) -> Result<Vec<Decision>, StoreError> {
-    let group = vec![probed(store, submission)].into();
+    let group = vec![probed(store, Arc::new(submission))].into();
     store.commit(&group, now).map(|mut decisions| decisions.submissions.remove(0))
 }
 
