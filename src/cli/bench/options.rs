@@ -39,10 +39,10 @@ pub(super) struct WorkloadOptions {
     /// How records are reported
     #[arg(long, value_enum, default_value_t)]
     mode: Mode,
-    /// Connections; a REST connection carries one call, so --mode rest has N × --callers of them
+    /// Connections, at most 256; a REST connection carries one call, so --mode rest has N × --callers of them
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
     connections: u32,
-    /// Calls (or messages of a stream) under way on each connection [default: 16, for streams 8]
+    /// Calls (or messages of a stream) under way on each connection, at most 1024 [default: 16, for streams 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     callers: Option<u32>,
     /// Records of each call, at most 25, for streams 1000 [default: the most]
@@ -54,10 +54,10 @@ pub(super) struct WorkloadOptions {
     /// Form of the uuids
     #[arg(long, value_enum, default_value_t)]
     uuid: UuidVersion,
-    /// Products that usage is of; they are put into the catalog, named bench-product-1 and so on
+    /// Products that usage is of, at most 1000; they are put into the catalog, named bench-product-1 and so on
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     products: u32,
-    /// SKUs of each product
+    /// SKUs of each product, at most 1000; with the products at most 10,000 entries of the catalog
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     skus: u32,
     /// How long to measure, after the warm-up; at most 24h (with --target 40m in all)
@@ -69,7 +69,8 @@ pub(super) struct WorkloadOptions {
     /// Records to have stored before, over streams and without measuring; duplicates are of these, too
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1_000_000_000))]
     stored: u64,
-    /// Decides all uuids and quantities [default: a random one, which is printed]; a server takes each seed once
+    /// Decides all uuids (of v7 all but the time) and quantities; a server takes each seed once [default: a random
+    /// one, which is printed]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }

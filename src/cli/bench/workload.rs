@@ -15,7 +15,7 @@ use crate::cli::{
 /// run goes on.
 pub(super) const USAGE_SPREAD_SECONDS: i64 = 900;
 const QUANTITY_MAX: u64 = 1000;
-/// A caller reports so many messages of one product in a row.
+/// A caller that repeats records makes so many messages of one product in a row.
 const MESSAGES_OF_A_PRODUCT: usize = 16;
 /// A uuid with hyphens, in ASCII.
 pub(super) type UuidText = [u8; uuid::fmt::Hyphenated::LENGTH];
@@ -155,7 +155,9 @@ struct Row {
 pub(super) struct Lane {
     pub(super) plan: Arc<Plan>,
     number: usize,
-    messages: usize,
+    product: usize,
+    /// Made in a row.
+    messages_of_product: usize,
     rows: Vec<Row>,
     random: Random,
     /// Sent, and to be sent again, oldest first.
@@ -167,7 +169,8 @@ impl Lane {
         Self {
             plan: Arc::clone(plan),
             number,
-            messages: 0,
+            product: number % plan.products.len().max(1),
+            messages_of_product: 0,
             rows: vec![Row::default(); plan.products.len()],
             random: Random::new(plan.seed ^ ((number as u64 + 1) << 32)),
             unanswered: VecDeque::new(),
@@ -181,12 +184,10 @@ impl Lane {
             return;
         }
         let products = self.rows.len();
-        // Callers begin with different products. Staying with one for a while gives it a past to repeat early on.
-        message.product = (self.number + self.messages / MESSAGES_OF_A_PRODUCT) % products.max(1);
+        message.product = self.next_product(shape);
         message.uncertain = false;
         message.new_records = 0;
         message.records.clear();
-        self.messages += 1;
         let number = u32::try_from(self.number * products + message.product).unwrap_or(u32::MAX);
         let Some(row) = self.rows.get_mut(message.product) else { return };
         for _ in 0..shape.records {
@@ -197,6 +198,18 @@ impl Lane {
             message.new_records += u64::from(!repeated);
             message.records.push(self.plan.record(RecordNumber { row: number, at }, repeated));
         }
+    }
+
+    /// Callers begin with different products, and take turns.
+    fn next_product(&mut self, shape: MessageShape) -> usize {
+        // Staying with one for a while gives its row a past to repeat early in a run.
+        let stay = if shape.duplicates_percent == 0 { 1 } else { MESSAGES_OF_A_PRODUCT };
+        if self.messages_of_product >= stay {
+            self.product = (self.product + 1) % self.rows.len().max(1);
+            self.messages_of_product = 0;
+        }
+        self.messages_of_product += 1;
+        self.product
     }
 
     /// A message was answered; those of a row in the order in which they were made.
