@@ -63,8 +63,8 @@ pub(super) struct BenchCommand {
     /// Records a second to report in an open loop, instead of as many as the server takes
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
-    /// After the closed loop, open loops at these parts of its throughput, each as long as --duration [default:
-    /// 10,20,…,100]
+    /// After the closed loop, open loops at these parts of its throughput, each as long as --duration; without any,
+    /// at every tenth
     #[arg(long, value_name = "PERCENTS", num_args = 0..=1, require_equals = true, value_delimiter = ',',
         default_missing_value = SWEEP_PERCENTS, conflicts_with = "rate",
         value_parser = clap::value_parser!(u8).range(1..=200))]
