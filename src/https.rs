@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -86,6 +86,18 @@ impl HttpsClient {
         &self,
         request: Request<Full<Bytes>>,
     ) -> Result<(StatusCode, Bytes), HttpsError> {
+        let (parts, body) = self.exchange(request).await?.into_parts();
+        Ok((parts.status, body))
+    }
+
+    /// The same, and answers headers, too.
+    ///
+    /// # Errors
+    /// [`HttpsError`] if no answer comes, comes too late, or is too large.
+    pub async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Bytes>, HttpsError> {
         let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         let answering = async {
             let response = self.0.request(request).await.map_err(|error| {
@@ -96,7 +108,7 @@ impl HttpsClient {
                 .collect()
                 .await
                 .map_err(|_| HttpsError::Body(authority.clone()))?;
-            Ok((parts.status, body.to_bytes()))
+            Ok(Response::from_parts(parts, body.to_bytes()))
         };
         let answer = tokio::time::timeout(TIMEOUT, answering).await;
         answer.unwrap_or_else(|_| Err(HttpsError::TimedOut(authority.clone())))

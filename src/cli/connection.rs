@@ -4,9 +4,10 @@ use std::{error::Error as _, fmt::Write as _, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
+use http::HeaderMap;
 use tonic::{
     Code, Status,
-    metadata::{Ascii, MetadataValue},
+    metadata::{Ascii, MetadataMap, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
@@ -56,6 +57,20 @@ pub(super) struct Credentials {
     api_key: Option<MetadataValue<Ascii>>,
 }
 
+impl Credentials {
+    /// As headers of plain HTTP.
+    pub(super) fn headers(&self) -> HeaderMap {
+        let mut metadata = MetadataMap::new();
+        if let Some(value) = &self.authorization {
+            metadata.insert("authorization", value.clone());
+        }
+        if let Some(value) = &self.api_key {
+            metadata.insert("api-key", value.clone());
+        }
+        metadata.into_headers()
+    }
+}
+
 impl Interceptor for Credentials {
     fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
         if let Some(value) = &self.authorization {
@@ -86,7 +101,8 @@ impl ServerOptions {
         Ok(InterceptedService::new(channel, credentials))
     }
 
-    fn credentials(&self) -> CommandResult<Credentials> {
+    /// What every call carries.
+    pub(super) fn credentials(&self) -> CommandResult<Credentials> {
         let header = |what: &str, text: String| {
             let mut value: MetadataValue<Ascii> = text.parse().map_err(|_| {
                 CommandError::usage(format!(

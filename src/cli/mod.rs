@@ -5,6 +5,7 @@
 
 mod access;
 mod assets;
+mod bench;
 mod catalog;
 mod catalog_file;
 mod connection;
@@ -16,6 +17,7 @@ mod lines;
 mod openapi;
 mod output;
 mod query;
+mod random;
 mod record_api;
 mod records;
 mod report_batch;
@@ -47,6 +49,7 @@ enum Command {
     // By far the largest: one field for every setting.
     Serve(Box<serve::ServeCommand>),
     Demo(demo::DemoCommand),
+    Bench(Box<bench::BenchCommand>),
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
     #[command(subcommand)]
@@ -78,6 +81,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> CommandResult {
     match line.command {
         Command::Serve(command) => block_on(command.run()),
         Command::Demo(command) => block_on(command.run()),
+        Command::Bench(command) => block_on(command.run()),
         Command::Catalog(command) => block_on(command.run()),
         Command::Assets(command) => block_on(command.run()),
         Command::Write(command) => block_on(command.run()),

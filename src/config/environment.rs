@@ -1,7 +1,7 @@
 //! Variables that are not the twin of a flag.
 #![expect(clippy::disallowed_methods, reason = "this is the module that others come to instead")]
 
-use std::env;
+use std::{env, ffi::OsString};
 
 /// The variable that holds the static admin token. There is no flag for it: the arguments of a
 /// process are there for everybody to read.
@@ -17,4 +17,11 @@ pub fn admin_token() -> Option<String> {
 #[must_use]
 pub fn no_color() -> bool {
     env::var("NO_COLOR").is_ok_and(|value| !value.is_empty())
+}
+
+/// The variables of this process that are settings of `meterd`.
+#[must_use]
+pub fn own_variables() -> Vec<OsString> {
+    let is_own = |name: &OsString| name.to_string_lossy().starts_with("METERD_");
+    env::vars_os().map(|(name, _)| name).filter(is_own).collect()
 }

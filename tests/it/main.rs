@@ -15,6 +15,7 @@ mod access_matrix;
 mod architecture;
 mod cli_access;
 mod cli_assets;
+mod cli_bench;
 mod cli_catalog;
 mod cli_config;
 mod cli_demo;

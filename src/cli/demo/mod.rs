@@ -6,7 +6,6 @@
 mod callers;
 mod other_usage;
 mod progress;
-mod random;
 mod report;
 mod stage;
 mod tally;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::random::Random;
+use crate::cli::random::Random;
 use crate::{
     api::pb::meterd::v1::{ProductUsageRecord, RejectionReason},
     cli::wire_time::to_wire,
