@@ -323,7 +323,8 @@ fn event_reason_name(reason: EventRejection) -> &'static str {
     }
 }
 
-fn code_name(code: Code) -> &'static str {
+/// A code in the protocol's spelling.
+pub(crate) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

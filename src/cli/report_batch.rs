@@ -129,7 +129,7 @@ impl ReportBatchCommand {
 }
 
 /// Whether a batch of that id is there and says the same, so that there is nothing left to do.
-fn says_the_same(status: &Status) -> bool {
+pub(super) fn says_the_same(status: &Status) -> bool {
     status.code() == Code::AlreadyExists
         && status.get_details_error_info().is_some_and(|info| {
             info.metadata.get("identical").is_some_and(|identical| identical == "true")

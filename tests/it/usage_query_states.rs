@@ -30,7 +30,6 @@ async fn one_worker() -> (TestServer, Arc<BlockingStore>) {
 async fn over(store: &Arc<BlockingStore>) -> TestServer {
     TestServer::with(Setup {
         store: Arc::<BlockingStore>::clone(store),
-
         queries: QueryLimits { workers: 1, ..QueryLimits::default() },
         ..Setup::default()
     })
@@ -281,5 +280,18 @@ async fn a_failure_that_is_not_the_callers_does_not_say_it_is() {
         found["errorBody"],
         json!({"message": "internal failure", "code": "internal.server.error", "status": 500})
     );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn rows_that_are_gone_are_an_error_and_no_empty_page() {
+    let (server, store) = one_worker().await;
+    record_users(&*store, 0..5);
+    let uri = start(server.api, JOBS, &json!({"interval": DAY})).await;
+    assert_eq!(rows_in_pages(server.api, &uri, 2).await.len(), 5);
+    let book = format!("{}/rows", id_of(&uri));
+    store.remove_pages(&organization("default"), &book).unwrap();
+    let answer = get(server.api, &uri).await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR, "{}", answer.json());
     server.stop().await;
 }

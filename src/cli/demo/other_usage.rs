@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::sleep;
-use tonic::Code;
-use tonic_types::StatusExt as _;
 
 use super::tally::Tally;
 use crate::{
@@ -20,6 +18,7 @@ use crate::{
         CommandError, CommandResult,
         connection::{Connection, call_failed},
         output::{grouped, table},
+        report_batch::says_the_same,
     },
 };
 
@@ -55,12 +54,7 @@ pub(super) async fn batch(connection: Connection, now: Timestamp) -> CommandResu
     let first = client.report_usage_batch(request.clone()).await;
     let recorded = first.map_err(|error| call_failed(&error))?.into_inner();
     let again = client.report_usage_batch(request).await;
-    let says_the_same = again.as_ref().err().is_some_and(|status| {
-        let info = status.get_details_error_info();
-        status.code() == Code::AlreadyExists
-            && info.is_some_and(|info| info.metadata.get("identical").is_some_and(|v| v == "true"))
-    });
-    if !says_the_same {
+    if !again.as_ref().is_err_and(says_the_same) {
         return Err(CommandError::failed("a batch that was sent again was not told apart"));
     }
     Ok(format!(

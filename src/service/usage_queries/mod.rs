@@ -199,7 +199,8 @@ impl UsageQueries {
     ///
     /// # Errors
     /// [`ServiceError::NotFound`] if the organization has no such query, or its result has expired;
-    /// [`ServiceError::InvalidArgument`] if the cursor is not one of this query.
+    /// [`ServiceError::InvalidArgument`] if the cursor is not one of this query; [`ServiceError::DataLoss`] if rows that
+    /// were written are not there.
     pub async fn result(
         &self,
         caller: &Caller,
@@ -225,6 +226,12 @@ impl UsageQueries {
         let read = move |store: &dyn UsageStore| answer::rows(store, &read_from, from, size);
         let found = self.committer.read(read).await?;
         let next = from + found.len() as u64;
+        if found.len() < size && next < rows {
+            // They may have expired just now. Otherwise a part must not pass for the whole.
+            self.find(caller, id)?;
+            let what = format!("rows of the query {id} from {next} are missing");
+            return Err(ServiceError::DataLoss(what.into()));
+        }
         let next = if next < rows { Some(tokens.encode(&next)?) } else { None };
         Ok(RowsPage { state, rows: found, next })
     }

@@ -16,6 +16,7 @@ use super::{
     verdict::{Failure, Malformed, Verdict},
     workload::{Lane, Message, MessageShape},
 };
+use crate::api::metrics::code_name;
 
 /// After a failed call of a closed loop. In an open loop the next start is as good a time as any.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);
@@ -91,29 +92,6 @@ impl From<Status> for Failure {
                     | Code::Unimplemented
             ),
         }
-    }
-}
-
-/// A code in the protocol's spelling.
-fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
 
