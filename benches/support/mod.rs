@@ -38,16 +38,16 @@ pub(crate) struct Bench {
     pub(crate) self_metering: Option<Arc<SelfMetering>>,
 }
 
-/// A catalog with one product, and everybody let in.
-pub(crate) async fn router(store: Arc<dyn UsageStore>, meters_itself: bool) -> Bench {
-    let clock = Arc::new(SystemClock);
-    let committer =
-        Committer::start(Arc::clone(&store), clock.clone(), CommitterLimits::default()).unwrap();
-    let audit = Arc::new(AuditTrail::new(Arc::clone(&store), clock.clone()));
-    let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit)).unwrap());
-    let access =
-        Arc::new(Access::load(Arc::clone(&store), clock.clone(), Arc::clone(&audit)).unwrap());
-    let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit)));
+/// Whoever calls without credentials in development mode.
+pub(crate) fn caller() -> Caller {
+    Caller {
+        organization: OrganizationId::new("dev").unwrap(),
+        client: ClientId::new("bench").unwrap(),
+    }
+}
+
+/// One product, `storage`, with one SKU, `gb-hour`.
+pub(crate) async fn put_catalog(catalogs: &Catalogs) {
     let sku = SkuId::new("gb-hour").unwrap();
     let product = Product {
         id: ProductId::new("storage").unwrap(),
@@ -59,13 +59,22 @@ pub(crate) async fn router(store: Arc<dyn UsageStore>, meters_itself: bool) -> B
         )]
         .into(),
     };
-    let caller = Caller {
-        organization: OrganizationId::new("dev").unwrap(),
-        client: ClientId::new("bench").unwrap(),
-    };
-    let actor = Actor { caller, address: None };
+    let actor = Actor { caller: caller(), address: None };
     let desired = DesiredCatalog { products: vec![product], instances: vec![], prune: false };
     catalogs.apply(&actor, desired, false).await.unwrap();
+}
+
+/// A catalog with one product, and everybody let in.
+pub(crate) async fn router(store: Arc<dyn UsageStore>, meters_itself: bool) -> Bench {
+    let clock = Arc::new(SystemClock);
+    let committer =
+        Committer::start(Arc::clone(&store), clock.clone(), CommitterLimits::default()).unwrap();
+    let audit = Arc::new(AuditTrail::new(Arc::clone(&store), clock.clone()));
+    let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit)).unwrap());
+    let access =
+        Arc::new(Access::load(Arc::clone(&store), clock.clone(), Arc::clone(&audit)).unwrap());
+    let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit)));
+    put_catalog(&catalogs).await;
     let api_usage =
         ApiUsage::new(Arc::clone(&committer), clock.clone(), AcceptanceWindow::default());
     let api_usage = Arc::new(api_usage);

@@ -7,8 +7,9 @@
 mod events;
 mod records;
 
-use std::{collections::HashMap, hash::Hash};
+use std::hash::Hash;
 
+use hashbrown::HashMap;
 use jiff::Timestamp;
 
 use super::{
