@@ -2,36 +2,34 @@
 
 use super::{
     core::Core,
-    index::{
-        key::{UuidKey, UuidKind},
-        snapshot::Glance,
-    },
+    index::key::{HashedKey, UuidKey, UuidKind},
 };
 use crate::{
     domain::usage::LogSequence,
     store::{Probe, ProbeResult, Reported, StoreError},
 };
 
-fn keys<'a>(core: &Core, report: Reported<'a>) -> Option<impl Iterator<Item = UuidKey> + use<'a>> {
+fn keys(core: &Core, report: Reported<'_>) -> Vec<HashedKey> {
     // An organization that the store does not know has no uuids yet.
-    let number = core.organizations.number(report.organization())?;
+    let Some(number) = core.organizations.number(report.organization()) else {
+        return Vec::new();
+    };
     let kind = match report {
         Reported::Records(_) => UuidKind::ProductUsage,
         Reported::Events(_) => UuidKind::ApiUsage,
     };
-    Some(report.uuids().map(move |uuid| UuidKey::new(uuid, number, kind)))
+    let hasher = core.index.hasher;
+    let mut keys = Vec::with_capacity(report.count());
+    keys.extend(report.uuids().map(|uuid| hasher.hashed(UuidKey::new(uuid, number, kind))));
+    keys
 }
 
 /// Looks in memory only.
 pub(super) fn probe(core: &Core, report: Reported<'_>) -> Probe {
     let snapshot = core.index.snapshot.load();
     let mut found = Found::new(report.count());
-    for (at, key) in keys(core, report).into_iter().flatten().enumerate() {
-        match snapshot.glance(&core.index.hasher, &key) {
-            Glance::Absent => {}
-            Glance::At(sequence) => found.set(at, sequence),
-            Glance::Maybe => return Probe::NeedsRead,
-        }
+    if !snapshot.glance(&keys(core, report), |at, sequence| found.set(at, sequence)) {
+        return Probe::NeedsRead;
     }
     Probe::Settled(ProbeResult { known: found.known, generation: snapshot.generation })
 }
@@ -40,8 +38,8 @@ pub(super) fn probe(core: &Core, report: Reported<'_>) -> Probe {
 pub(super) fn settle(core: &Core, report: Reported<'_>) -> Result<ProbeResult, StoreError> {
     let snapshot = core.index.snapshot.load();
     let mut found = Found::new(report.count());
-    for (at, key) in keys(core, report).into_iter().flatten().enumerate() {
-        if let Some(sequence) = snapshot.find(&core.engine, &core.index.hasher, &key)? {
+    for (at, key) in keys(core, report).into_iter().enumerate() {
+        if let Some(sequence) = snapshot.find(&core.engine, key)? {
             found.set(at, sequence);
         }
     }

@@ -70,8 +70,12 @@ impl Writing {
     }
 
     fn accept(&mut self, organization: OrganizationNumber, event: &ApiEvent) {
-        let series = event.series.clone();
-        let number = self.dimensions.number_of(ApiDimension { organization, series });
+        let series = &event.series;
+        let number = self.dimensions.number_of(
+            (organization, series),
+            |known| known.organization == organization && known.series == *series,
+            || ApiDimension { organization, series: series.clone() },
+        );
         let Some(dimension) = self.dimensions.list.get(number) else { return };
         let nanos = log_nanos(event.time).expect("settle_all represented it before");
         self.values.push(number, dimension, event, nanos);

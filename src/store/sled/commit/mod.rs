@@ -7,9 +7,9 @@
 mod events;
 mod records;
 
-use std::hash::Hash;
+use std::hash::{BuildHasher as _, Hash};
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use jiff::Timestamp;
 
 use super::{
@@ -169,19 +169,38 @@ fn number_or_add(core: &Core, caller: &Caller) -> Result<OrganizationNumber, Sto
 /// The distinct dimensions of a group, numbered from 0.
 struct Numbered<D> {
     list: Vec<D>,
-    numbers: HashMap<D, usize>,
+    /// Places in the list.
+    numbers: HashTable<usize>,
+    /// Faster than the standard library's, and seeded for this process.
+    hasher: DefaultHashBuilder,
 }
 
-impl<D: Clone + Eq + Hash> Numbered<D> {
+impl<D: Hash> Numbered<D> {
     fn new() -> Self {
-        Self { list: Vec::new(), numbers: HashMap::new() }
+        Self { list: Vec::new(), numbers: HashTable::new(), hasher: DefaultHashBuilder::default() }
     }
 
-    fn number_of(&mut self, dimension: D) -> usize {
-        *self.numbers.entry(dimension).or_insert_with_key(|dimension| {
-            self.list.push(dimension.clone());
-            self.list.len() - 1
-        })
+    /// The number of a dimension, of which `parts` is what a caller has at hand without copying it: its hash must be
+    /// that of the dimension. `make` copies it if it is new.
+    fn number_of<P: Hash>(
+        &mut self,
+        parts: P,
+        is_same: impl Fn(&D) -> bool,
+        make: impl FnOnce() -> D,
+    ) -> usize {
+        let Self { list, numbers, hasher } = self;
+        let hash = hasher.hash_one(&parts);
+        let same = |number: &usize| list.get(*number).is_some_and(&is_same);
+        if let Some(number) = numbers.find(hash, same) {
+            return *number;
+        }
+        let number = list.len();
+        let dimension = make();
+        debug_assert_eq!(hash, hasher.hash_one(&dimension), "both are hashed alike");
+        list.push(dimension);
+        let rehash = |number: &usize| list.get(*number).map_or(0, |known| hasher.hash_one(known));
+        numbers.insert_unique(hash, number, rehash);
+        number
     }
 }
 

@@ -82,7 +82,7 @@ impl Writing {
                     number.map(|number| UuidKey::new(record.uuid, number, UuidKind::ProductUsage));
                 let (Some(key), Some(number), false) = (key, number, submission.validate_only)
                 else {
-                    if let Some(sequence) = key.and_then(|key| live.get(&key)) {
+                    if let Some(sequence) = key.and_then(|key| live.get(live.hashed(key))) {
                         return stored(sequence);
                     }
                     return match seen.insert(record.uuid, at) {
@@ -117,12 +117,18 @@ impl Writing {
         organization: OrganizationNumber,
         record: &UsageRecord,
     ) -> usize {
-        let series = Series {
-            target: submission.target.clone(),
-            sku: record.sku.clone(),
-            client: submission.caller.client.clone(),
+        let Submission { caller, target, .. } = submission;
+        let (sku, client) = (&record.sku, &caller.client);
+        let is_same = |Dimension { organization: other, series }: &Dimension| {
+            (*other, &series.target, &series.sku, &series.client)
+                == (organization, target, sku, client)
         };
-        self.dimensions.number_of(Dimension { organization, series })
+        let make = || {
+            let series =
+                Series { target: target.clone(), sku: sku.clone(), client: client.clone() };
+            Dimension { organization, series }
+        };
+        self.dimensions.number_of((organization, target, sku, client), is_same, make)
     }
 
     fn accept(&mut self, number: usize, record: &UsageRecord) {

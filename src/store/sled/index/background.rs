@@ -98,10 +98,11 @@ impl Index {
         engine: &Engine,
         key: &UuidKey,
     ) -> Result<Option<LogSequence>, StoreError> {
+        let key = self.hasher.hashed(*key);
         if let Some(sequence) = self.live.read().get(key) {
             return Ok(Some(sequence));
         }
-        self.snapshot.load().find(engine, &self.hasher, key)
+        self.snapshot.load().find(engine, key)
     }
 
     /// Waits until the background threads can take another memtable, then freezes the live one

@@ -2,7 +2,7 @@
 
 use hashbrown::HashTable;
 
-use super::key::{KeyHasher, UuidKey};
+use super::key::{HashedKey, KeyHasher, UuidKey};
 use crate::domain::usage::LogSequence;
 
 /// Keys in memory, with the sequence of each one's record.
@@ -21,8 +21,16 @@ impl Memtable {
         self.entries.len()
     }
 
-    pub(in crate::store::sled) fn get(&self, key: &UuidKey) -> Option<LogSequence> {
-        self.entries.find(self.hasher.hash(key), |entry| entry.0 == *key).map(|entry| entry.1)
+    /// The key as [`Self::get`] wants it.
+    pub(in crate::store::sled) fn hashed(&self, key: UuidKey) -> HashedKey {
+        self.hasher.hashed(key)
+    }
+
+    pub(in crate::store::sled) fn get(
+        &self,
+        HashedKey { key, hash }: HashedKey,
+    ) -> Option<LogSequence> {
+        self.entries.find(hash, |entry| entry.0 == key).map(|entry| entry.1)
     }
 
     /// Adds a key unless it is there; answers the sequence it was added with before.

@@ -5,7 +5,7 @@
 
 use super::{
     filter::Filter,
-    key::{KEY_BYTES, UuidKey},
+    key::{HashedKey, KEY_BYTES, UuidKey},
 };
 use crate::{
     domain::usage::LogSequence,
@@ -93,8 +93,8 @@ impl Run {
 
     /// Whether the key may be in this run; `false` is certain.
     #[inline]
-    pub(in crate::store::sled) fn may_contain(&self, key: &UuidKey, hash: u64) -> bool {
-        self.summary.first <= *key && *key <= self.summary.last && self.filter.may_contain(hash)
+    pub(in crate::store::sled) fn may_contain(&self, HashedKey { key, hash }: &HashedKey) -> bool {
+        self.summary.first <= *key && *key <= self.summary.last && self.filter.may_contain(*hash)
     }
 
     /// Looks the key up on the one page that could hold it.

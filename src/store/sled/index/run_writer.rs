@@ -24,6 +24,8 @@ pub(super) struct RunWriter<'a> {
     hasher: KeyHasher,
     id: u32,
     page: Vec<u8>,
+    /// Of the keys on the page.
+    hashes: Vec<u64>,
     fences: Vec<[u8; KEY_BYTES]>,
     filter: Filter,
     keys: u64,
@@ -45,6 +47,7 @@ impl<'a> RunWriter<'a> {
             hasher,
             id,
             page: new_page(),
+            hashes: Vec::with_capacity(PAGE_ENTRIES_MAX),
             fences: Vec::new(),
             filter: Filter::for_keys(keys, filter_bits_per_key),
             keys: 0,
@@ -64,7 +67,7 @@ impl<'a> RunWriter<'a> {
         self.page.extend_from_slice(key.as_bytes());
         let sequence = sequence.0.to_be_bytes();
         self.page.extend(sequence.iter().skip(sequence.len() - SEQUENCE_BYTES));
-        self.filter.insert(self.hasher.hash(&key));
+        self.hashes.push(self.hasher.hash(&key));
         self.last = Some(key);
         self.keys += 1;
         if self.page.len() >= codec::FRAME_BYTES + PAGE_ENTRIES_MAX * ENTRY_BYTES {
@@ -75,6 +78,10 @@ impl<'a> RunWriter<'a> {
 
     fn write_page(&mut self) -> Result<(), StoreError> {
         self.engine.pass(FaultPoint::RunPage)?;
+        // A page's at once: their blocks are far apart, and the processor fetches many at a time.
+        for hash in self.hashes.drain(..) {
+            self.filter.insert(hash);
+        }
         let number = u32::try_from(self.fences.len().saturating_sub(1))
             .map_err(|_| StoreError::Unrepresentable("a run of more than 2^32 pages"))?;
         let mut page = std::mem::replace(&mut self.page, new_page());

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    key::{KeyHasher, UuidKey},
-    memtable::Memtable,
-    run::Run,
-};
+use super::{key::HashedKey, memtable::Memtable, run::Run};
 use crate::{
     domain::usage::LogSequence,
     store::{StoreError, sled::engine::Engine},
@@ -23,43 +19,40 @@ pub(in crate::store::sled) struct IndexSnapshot {
     pub(in crate::store::sled) runs: Vec<Arc<Run>>,
 }
 
-/// What memory alone can tell of a key.
-pub(in crate::store::sled) enum Glance {
-    /// It is not here.
-    Absent,
-    /// It is here.
-    At(LogSequence),
-    /// Only a page can tell.
-    Maybe,
-}
-
 impl IndexSnapshot {
-    /// Looks without touching the disk.
-    pub(in crate::store::sled) fn glance(&self, hasher: &KeyHasher, key: &UuidKey) -> Glance {
-        if let Some(sequence) = self.frozen.iter().find_map(|memtable| memtable.get(key)) {
-            return Glance::At(sequence);
+    /// Looks without touching the disk: tells `found` of every key that is in a frozen memtable, by its place among
+    /// `keys`. Whether memory could tell of all of them; if not, only pages can.
+    pub(in crate::store::sled) fn glance(
+        &self,
+        keys: &[HashedKey],
+        mut found: impl FnMut(usize, LogSequence),
+    ) -> bool {
+        // Run by run, and not key by key: where each key leads to is far away in memory, and this way the processor
+        // goes to fetch the next while it waits for the one before.
+        if self.runs.iter().any(|run| keys.iter().any(|key| run.may_contain(key))) {
+            return false;
         }
-        let hash = hasher.hash(key);
-        if self.runs.iter().any(|run| run.may_contain(key, hash)) {
-            Glance::Maybe
-        } else {
-            Glance::Absent
+        for memtable in &self.frozen {
+            for (at, key) in keys.iter().enumerate() {
+                if let Some(sequence) = memtable.get(*key) {
+                    found(at, sequence);
+                }
+            }
         }
+        true
     }
 
     /// Looks, reading pages where a filter says "maybe".
     pub(in crate::store::sled) fn find(
         &self,
         engine: &Engine,
-        hasher: &KeyHasher,
-        key: &UuidKey,
+        key: HashedKey,
     ) -> Result<Option<LogSequence>, StoreError> {
         if let Some(sequence) = self.frozen.iter().find_map(|memtable| memtable.get(key)) {
             return Ok(Some(sequence));
         }
-        let hash = hasher.hash(key);
-        for run in self.runs.iter().filter(|run| run.may_contain(key, hash)) {
-            if let Some(sequence) = run.find(engine, key)? {
+        for run in self.runs.iter().filter(|run| run.may_contain(&key)) {
+            if let Some(sequence) = run.find(engine, &key.key)? {
                 return Ok(Some(sequence));
             }
         }
