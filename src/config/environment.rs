@@ -1,4 +1,4 @@
-//! Variables that are not the twin of a flag.
+//! Variables that are not simply the twin of a flag.
 #![expect(clippy::disallowed_methods, reason = "this is the module that others come to instead")]
 
 use std::{env, ffi::OsString};
@@ -11,6 +11,13 @@ pub const ADMIN_TOKEN_VARIABLE: &str = "METERD_ADMIN_TOKEN";
 #[must_use]
 pub fn admin_token() -> Option<String> {
     env::var(ADMIN_TOKEN_VARIABLE).ok().filter(|token| !token.is_empty())
+}
+
+/// The PostgreSQL that comparisons are made with. There is a flag, too; but a variable that is set must not stop a bench
+/// that compares nothing.
+#[must_use]
+pub fn bench_postgres() -> Option<String> {
+    env::var("METERD_BENCH_POSTGRES").ok().filter(|url| !url.is_empty())
 }
 
 /// Whether the user asked for output without colour (<https://no-color.org>).

@@ -13,6 +13,10 @@ use crate::support::{
 const SHORT: [&str; 4] = ["--duration", "300ms", "--warm-up", "100ms"];
 const FEW: [&str; 6] = ["--connections", "2", "--callers", "3", "--products", "3"];
 
+/// The cases of a comparison without PostgreSQL.
+const MEASURED_ALWAYS: [&str; 6] =
+    ["unary, one caller", "no-op unary", "unary", "no-op stream", "stream", "REST"];
+
 /// A short run that keeps its temporary files in `directory`.
 fn bench(directory: &Path, arguments: &[&str]) -> Ran {
     let mut all = vec!["bench"];
@@ -131,15 +135,20 @@ fn ways_to_report_are_compared() {
         json(bench(directory.path(), &["--compare", "--repeats", "1", "--output", "json"]));
     let cases = compared["cases"].as_array().unwrap();
     let names: Vec<&str> = cases.iter().map(|case| case["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["no-op unary", "unary", "no-op stream", "stream", "REST"]);
+    assert_eq!(names, MEASURED_ALWAYS);
     for case in cases {
         let outcomes = case["outcomes"].as_array().unwrap();
         assert_eq!(outcomes.len(), 1);
         checked(&outcomes[0], false);
     }
+    let disk = compared["disk"].as_array().unwrap();
+    assert_eq!(disk.len(), 1);
+    assert!(disk[0]["appends_per_second"].as_f64().unwrap() > 0.0, "{disk:#?}");
     let ratios = compared["ratios"].as_array().unwrap();
-    assert_eq!(ratios.len(), 4);
     assert!(ratios.iter().all(|ratio| ratio["min"] == ratio["max"]));
+    let figures: Vec<&str> = ratios.iter().map(|ratio| ratio["of"].as_str().unwrap()).collect();
+    assert_eq!(figures[..4], ["records_per_second"; 4]);
+    assert_eq!(figures[4..], ["p50_ms"]);
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "something is left behind");
 }
 
@@ -200,6 +209,12 @@ fn options_that_cannot_be_meant_are_named_with_their_limits() {
         (&["--sweep=0"], ["--sweep", "1..=200"]),
         (&["--repeats", "2"], ["--compare", ""]),
         (&["--compare", "--mode", "rest"], ["--compare", "--mode"]),
+        (&["--postgres", "postgres://127.0.0.1/usage"], ["--compare", ""]),
+        (&["--compare", "--postgres", "127.0.0.1"], ["--postgres", "postgres://"]),
+        (
+            &["--compare", "--postgres", "postgres://127.0.0.1/usage?sslmode=require"],
+            ["--postgres demands TLS", "sslmode=disable"],
+        ),
     ] {
         let mut all = vec!["bench"];
         all.extend(arguments);
@@ -207,4 +222,8 @@ fn options_that_cannot_be_meant_are_named_with_their_limits() {
     }
     let nowhere = ["bench", "--target", "http://127.0.0.1:1"];
     run(meterd(&nowhere)).fails(1, &["cannot reach the server"]);
+    let nowhere = ["bench", "--compare", "--postgres", "postgres://u:secret@127.0.0.1:1/usage"];
+    let ran = run(meterd(&nowhere));
+    ran.fails(1, &["cannot reach PostgreSQL (--postgres)"]);
+    assert!(!ran.stderr.contains("secret"), "{}", ran.stderr);
 }

@@ -16,6 +16,7 @@ mod architecture;
 mod cli_access;
 mod cli_assets;
 mod cli_bench;
+mod cli_bench_postgres;
 mod cli_catalog;
 mod cli_config;
 mod cli_demo;

@@ -1,46 +1,27 @@
 //! The same load in several ways, one after the other and all of them again, so that what the machine does meanwhile meets
 //! all of them. What is worth telling is their ratios.
 
-use std::path::Path;
+use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use super::{
-    load::{Interrupted, Load, Target},
-    options::{Mode, Workload},
+    case::Circumstances,
+    disk_probe::DiskProbe,
+    ratio::{Ratio, Spread, ratios},
     report::Outcome,
-    server_process::{ServerKind, ServerProcess},
-    temporary_directory,
 };
 use crate::cli::{
-    CommandError, CommandResult,
+    CommandResult,
     output::{grouped, table},
     terminal::tell,
 };
 
-/// A way to report, and a server to report to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Case {
-    pub(super) name: &'static str,
-    mode: Mode,
-    noop: bool,
-}
-
-const NOOP_UNARY: Case = Case { name: "no-op unary", mode: Mode::Unary, noop: true };
-const UNARY: Case = Case { name: "unary", mode: Mode::Unary, noop: false };
-const NOOP_STREAM: Case = Case { name: "no-op stream", mode: Mode::Stream, noop: true };
-const STREAM: Case = Case { name: "stream", mode: Mode::Stream, noop: false };
-const REST: Case = Case { name: "REST", mode: Mode::Rest, noop: false };
-
-/// In the order of each round.
-const CASES: [Case; 5] = [NOOP_UNARY, UNARY, NOOP_STREAM, STREAM, REST];
-/// What is divided by what.
-const RATIOS: [(Case, Case); 4] =
-    [(UNARY, NOOP_UNARY), (STREAM, NOOP_STREAM), (REST, UNARY), (STREAM, UNARY)];
-
 /// All rounds.
 #[derive(Debug, Serialize)]
 pub(super) struct Comparison {
+    /// The disk at the beginning of each round.
+    disk: Vec<DiskProbe>,
     pub(super) cases: Vec<CaseOutcomes>,
     ratios: Vec<Ratio>,
 }
@@ -48,164 +29,107 @@ pub(super) struct Comparison {
 /// One way, an outcome for each round.
 #[derive(Debug, Serialize)]
 pub(super) struct CaseOutcomes {
-    name: &'static str,
+    pub(super) name: &'static str,
     pub(super) outcomes: Vec<Outcome>,
 }
 
-/// Of two throughputs of the same round.
-#[derive(Debug, Serialize)]
-struct Ratio {
-    name: &'static str,
-    to: &'static str,
-    #[serde(flatten)]
-    spread: Spread,
-}
-
-/// The middle, the least and the greatest of what the rounds gave.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
-}
-
-impl Spread {
-    /// Of at least one number.
-    fn of(mut numbers: Vec<f64>) -> Option<Self> {
-        numbers.sort_by(f64::total_cmp);
-        let middle = numbers.get(numbers.len() / 2)?;
-        let below = numbers.get((numbers.len() - 1) / 2)?;
-        let (min, max) = (*numbers.first()?, *numbers.last()?);
-        Some(Self { median: (middle + below) / 2.0, min, max })
-    }
-}
-
 impl Comparison {
-    /// Each run has a server of its own, on a new data directory below `parent`.
-    pub(super) async fn run(
-        workload: Workload,
-        repeats: u32,
-        parent: Option<&Path>,
-        serve: &[String],
-        interrupted: &Interrupted,
-    ) -> CommandResult<Self> {
-        let mut cases: Vec<CaseOutcomes> = CASES
-            .iter()
+    pub(super) async fn run(repeats: u32, circumstances: Circumstances<'_>) -> CommandResult<Self> {
+        let mut disk = Vec::new();
+        let mut cases: Vec<CaseOutcomes> = circumstances
+            .cases()
             .map(|case| CaseOutcomes { name: case.name, outcomes: Vec::new() })
             .collect();
         'rounds: for round in 1..=repeats {
-            for (case, outcomes) in CASES.iter().zip(&mut cases) {
+            tell(format_args!("round {round} of {repeats}: {}", DiskProbe::NAME));
+            let probe = DiskProbe::run(circumstances.parent, circumstances.interrupted).await?;
+            if *circumstances.interrupted.borrow() {
+                break;
+            }
+            tell(format_args!("  {} appends/s", whole(probe.appends_per_second)));
+            disk.push(probe);
+            for (case, outcomes) in circumstances.cases().zip(&mut cases) {
                 tell(format_args!("round {round} of {repeats}: {}", case.name));
-                let outcome = case.run(workload, parent, serve, interrupted).await?;
+                let outcome = case.run(circumstances).await?;
                 if outcome.interrupted {
                     // Half a run is not to be compared with whole ones.
                     break 'rounds;
                 }
-                tell(format_args!(
-                    "  {} records/s",
-                    grouped(outcome.throughput.records_per_second as u64)
-                ));
+                tell(format_args!("  {} records/s", whole(outcome.throughput.records_per_second)));
                 outcomes.outcomes.push(outcome);
             }
         }
-        let ratios = RATIOS.iter().filter_map(|(case, to)| {
-            let of = |wanted: &Case| cases.iter().find(|case| case.name == wanted.name);
-            let rounds = of(case)?.throughputs().zip(of(to)?.throughputs());
-            let spread = Spread::of(rounds.map(|(one, other)| one / other.max(1.0)).collect())?;
-            Some(Ratio { name: case.name, to: to.name, spread })
-        });
-        let ratios = ratios.collect();
-        Ok(Self { cases, ratios })
+        let ratios = ratios(&cases, &disk);
+        Ok(Self { disk, cases, ratios })
     }
 
+    /// Two tables, the middle of what the rounds gave and the ratios, and below them what is out of the ordinary.
     pub(super) fn text(&self) -> String {
         let columns =
             ["", "records/s", "min", "max", "p50 ms", "p99 ms", "server CPU s/million", "runs"];
-        let right = columns.get(1..).unwrap_or_default();
-        let mut rows = table::table(&columns, right);
-        let whole = |number: f64| grouped(number.round() as u64);
-        for case in &self.cases {
-            let Some(spread) = Spread::of(case.throughputs().collect()) else { continue };
-            let of = |read: fn(&Outcome) -> Option<f64>| {
-                let spread = Spread::of(case.outcomes.iter().filter_map(read).collect());
-                spread.map(|spread| format!("{:.2}", spread.median)).unwrap_or_default()
-            };
-            rows.add_row([
-                case.name.to_owned(),
-                whole(spread.median),
-                whole(spread.min),
-                whole(spread.max),
-                of(|outcome| Some(outcome.latency_ms.p50)),
-                of(|outcome| Some(outcome.latency_ms.p99)),
-                of(|outcome| outcome.server.as_ref()?.cpu_seconds_per_million_records),
-                case.outcomes.len().to_string(),
-            ]);
-        }
-        let mut text = table::render(&rows);
-        let columns = ["ratio of records/s", "median", "min", "max"];
         let mut rows = table::table(&columns, columns.get(1..).unwrap_or_default());
-        for Ratio { name, to, spread } in &self.ratios {
-            let number = |number: f64| format!("{number:.3}");
-            rows.add_row([
-                format!("{name} / {to}"),
-                number(spread.median),
-                number(spread.min),
-                number(spread.max),
-            ]);
+        rows.add_rows(self.disk_row());
+        rows.add_rows(self.cases.iter().filter_map(CaseOutcomes::row));
+        let mut text = table::render(&rows);
+        let columns = ["ratio", "of", "median", "min", "max"];
+        let mut rows = table::table(&columns, columns.get(2..).unwrap_or_default());
+        for ratio in &self.ratios {
+            let Spread { median, min, max } = ratio.spread;
+            let numbers = [median, min, max].map(|number| format!("{number:.3}"));
+            rows.add_row([ratio.name(), ratio.of.name().to_owned()].into_iter().chain(numbers));
         }
         text.push_str(&table::render(&rows));
+        self.cases.iter().for_each(|case| case.notes(&mut text));
         text
+    }
+
+    /// It appends where the others report, so its row says so.
+    fn disk_row(&self) -> Option<Vec<String>> {
+        let appends = self.disk.iter().map(|probe| probe.appends_per_second);
+        let mut row = vec![format!("{} (appends/s)", DiskProbe::NAME)];
+        row.extend(per_second(Spread::of(appends.collect())?));
+        row.push(median(self.disk.iter().map(|probe| probe.p50_ms)));
+        row.push(median(self.disk.iter().map(|probe| probe.p99_ms)));
+        row.extend([String::new(), self.disk.len().to_string()]);
+        Some(row)
     }
 }
 
 impl CaseOutcomes {
-    fn throughputs(&self) -> impl Iterator<Item = f64> {
+    pub(super) fn throughputs(&self) -> impl Iterator<Item = f64> {
         self.outcomes.iter().map(|outcome| outcome.throughput.records_per_second)
     }
-}
 
-impl Case {
-    async fn run(
-        self,
-        workload: Workload,
-        parent: Option<&Path>,
-        serve: &[String],
-        interrupted: &Interrupted,
-    ) -> CommandResult<Outcome> {
-        let mut workload = workload.in_mode(self.mode);
-        let directory = temporary_directory(parent)?;
-        let data_dir = directory.path().to_owned();
-        let (kind, data_dir) = if self.noop {
-            // It would call nothing a duplicate, and keeps nothing.
-            workload.shape.duplicates_percent = 0;
-            workload.stored = 0;
-            (ServerKind::Noop, None)
-        } else {
-            let arguments = serve.to_vec();
-            (ServerKind::Meterd { data_dir: data_dir.clone(), arguments }, Some(data_dir))
-        };
-        let target = Target::Started { process: ServerProcess::start(&kind).await?, data_dir };
-        let mut load = Load::prepare(workload, target, interrupted).await?;
-        let outcome = load.run(None).await?;
-        load.close().await?;
-        let failed = outcome.verdicts.records == 0 && !outcome.interrupted;
-        if failed {
-            return Err(CommandError::failed(format!("{}: no call was answered", self.name)));
+    fn row(&self) -> Option<Vec<String>> {
+        let of = |read: fn(&Outcome) -> Option<f64>| median(self.outcomes.iter().filter_map(read));
+        let mut row = vec![self.name.to_owned()];
+        row.extend(per_second(Spread::of(self.throughputs().collect())?));
+        row.push(of(|outcome| Some(outcome.latency_ms.p50)));
+        row.push(of(|outcome| Some(outcome.latency_ms.p99)));
+        row.push(of(|outcome| outcome.server.as_ref()?.cpu_seconds_per_million_records));
+        row.push(self.outcomes.len().to_string());
+        Some(row)
+    }
+
+    /// A run with failed calls was not one of the undisturbed load that it is compared as.
+    fn notes(&self, text: &mut String) {
+        for (code, (calls, message)) in self.outcomes.iter().flat_map(|run| &run.tally.failures) {
+            let calls = grouped(*calls);
+            let _ = writeln!(text, "{}: {calls} calls failed with {code}: {message}", self.name);
         }
-        Ok(outcome)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn per_second(spread: Spread) -> [String; 3] {
+    [spread.median, spread.min, spread.max].map(whole)
+}
 
-    #[test]
-    fn the_spread_is_that_of_all_rounds() {
-        let of = |numbers: &[f64]| Spread::of(numbers.to_vec());
-        assert_eq!(of(&[]), None);
-        assert_eq!(of(&[3.0]), Some(Spread { median: 3.0, min: 3.0, max: 3.0 }));
-        assert_eq!(of(&[3.0, 1.0, 2.0]), Some(Spread { median: 2.0, min: 1.0, max: 3.0 }));
-        assert_eq!(of(&[4.0, 1.0, 2.0, 3.0]), Some(Spread { median: 2.5, min: 1.0, max: 4.0 }));
-    }
+/// Nothing of nothing.
+fn median(numbers: impl Iterator<Item = f64>) -> String {
+    let spread = Spread::of(numbers.collect());
+    spread.map(|spread| format!("{:.2}", spread.median)).unwrap_or_default()
+}
+
+fn whole(number: f64) -> String {
+    grouped(number.round() as u64)
 }

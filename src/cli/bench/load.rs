@@ -1,7 +1,6 @@
 //! One load: who is called, with what, and what came of it.
 
 use std::{
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,6 +12,7 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{
     callers::{
         Caller,
+        postgres::PostgresCalls,
         rest::{self, RestCalls},
         stream::StreamCaller,
         unary::UnaryCalls,
@@ -23,16 +23,12 @@ use super::{
     report::{Measured, Outcome},
     schedule::{Pace, Schedule},
     server_figures::ServerFigures,
-    server_process::ServerProcess,
+    target::{Connections, Target},
     verdict::Tally,
     workload::{Lane, MessageShape, Plan, PlanSize},
 };
 use crate::{
-    cli::{
-        CommandError, CommandResult, catalog,
-        connection::{Connection, ServerOptions},
-        terminal::tell,
-    },
+    cli::{CommandError, CommandResult, connection::Connection, terminal::tell},
     domain::limits::STREAM_RECORDS_MAX,
     https::HttpsClient,
     service::clock::{Clock as _, SystemClock},
@@ -44,38 +40,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const FILL_CONNECTIONS_MAX: usize = 4;
 const FILL_IN_FLIGHT: usize = 8;
 
-/// The server that is called.
-#[derive(Debug)]
-pub(super) enum Target {
-    /// It was there before.
-    Running(ServerOptions),
-    /// It was started for this.
-    Started { process: ServerProcess, data_dir: Option<PathBuf> },
-}
-
-impl Target {
-    fn options(&self) -> &ServerOptions {
-        match self {
-            Self::Running(options) => options,
-            Self::Started { process, .. } => &process.options,
-        }
-    }
-
-    fn figures(&self) -> Option<ServerFigures> {
-        match self {
-            Self::Running(_) => None,
-            Self::Started { process, data_dir } => {
-                Some(ServerFigures::read(process.id(), data_dir.as_deref()))
-            }
-        }
-    }
-
-    /// Stores nothing, and has no catalog.
-    fn is_noop(&self) -> bool {
-        matches!(self, Self::Started { data_dir: None, .. })
-    }
-}
-
 /// Becomes true when the user has had enough.
 pub(super) type Interrupted = watch::Receiver<bool>;
 
@@ -84,7 +48,7 @@ pub(super) type Interrupted = watch::Receiver<bool>;
 pub(super) struct Load {
     workload: Workload,
     target: Target,
-    connections: Vec<Connection>,
+    connections: Connections,
     lanes: Vec<Lane>,
     plan: Arc<Plan>,
     interrupted: Interrupted,
@@ -114,10 +78,6 @@ impl Load {
         target: Target,
         interrupted: Interrupted,
     ) -> CommandResult<Self> {
-        let mut connections = Vec::new();
-        for _ in 0..workload.connections {
-            connections.push(target.options().connect().await?);
-        }
         let size = PlanSize {
             seed: workload.seed,
             version: workload.uuid,
@@ -126,12 +86,7 @@ impl Load {
             skus: workload.skus,
         };
         let plan = Arc::new(Plan::new(size, SystemClock.now()));
-        if !target.is_noop()
-            && let Some(connection) = connections.first()
-        {
-            let name = "the catalog of the bench";
-            catalog::apply(connection.clone(), &plan.catalog(), name, false).await?;
-        }
+        let connections = target.connect(&workload, &plan).await?;
         let first = target.figures();
         let lanes = (0..workload.lanes() as usize).map(|number| Lane::new(&plan, number)).collect();
         let accepted = 0;
@@ -143,20 +98,16 @@ impl Load {
         Ok(load)
     }
 
-    /// Stores records over streams, evenly from all lanes.
+    /// Stores records in large messages, evenly from all lanes.
     async fn fill(&mut self) -> CommandResult {
         let messages = self.workload.stored.div_ceil(STREAM_RECORDS_MAX as u64);
-        let run = Run::new(Schedule::counted(messages), Duration::ZERO, FILL_CONNECTIONS_MAX)?;
+        let run = Run::new(Schedule::counted(messages), Duration::ZERO, self.connections.len())?;
         let shape = MessageShape { records: STREAM_RECORDS_MAX, duplicates_percent: 0 };
         let lanes = std::mem::take(&mut self.lanes);
-        let mut callers = JoinSet::new();
-        let streams = self.connections.len().min(FILL_CONNECTIONS_MAX);
-        for (at, lanes) in dealt(lanes, streams).into_iter().enumerate() {
-            let caller = Caller { run: Arc::clone(&run), connection: at, shape };
-            let Some(connection) = self.connections.get(at).cloned() else { continue };
-            let caller = StreamCaller { caller, connection, in_flight_max: FILL_IN_FLIGHT, lanes };
-            callers.spawn(caller.run());
-        }
+        let mut callers = match &self.connections {
+            Connections::Server(connections) => start_filling(connections, lanes, &run, shape),
+            Connections::Postgres(calls) => start_inserting(calls, lanes, &run, shape),
+        };
         let progress = Progress::filling(messages * STREAM_RECORDS_MAX as u64);
         tokio::select! {
             joined = join(&mut callers) => self.lanes = joined?,
@@ -165,6 +116,11 @@ impl Load {
         progress.finish();
         let (counts, _) = run.take()?;
         self.accepted += counts.tally.accepted;
+        if let Some((code, (_, message))) = counts.tally.failures.first_key_value() {
+            return Err(CommandError::failed(format!(
+                "the records of --stored could not all be stored: {code}: {message}"
+            )));
+        }
         fail_if_wrong(&counts.tally)
     }
 
@@ -176,7 +132,11 @@ impl Load {
         tell(format_args!("measuring for {}", humantime::format_duration(workload.duration)));
         let schedule = Schedule::lasting(workload.warm_up + workload.duration, pace);
         let run = Run::new(schedule, workload.warm_up, workload.connections as usize)?;
-        let mut callers = self.start(&run)?;
+        let lanes = std::mem::take(&mut self.lanes);
+        let mut callers = match &self.connections {
+            Connections::Server(connections) => self.start_calling(connections, lanes, &run)?,
+            Connections::Postgres(calls) => start_inserting(calls, lanes, &run, workload.shape),
+        };
         let progress = Progress::measuring(workload.warm_up, workload.duration);
         let started = run.schedule.started();
         self.wait_until(started + workload.warm_up, &run, &progress).await;
@@ -206,26 +166,29 @@ impl Load {
         }))
     }
 
-    /// Sets all callers to work.
-    fn start(&mut self, run: &Arc<Run>) -> CommandResult<JoinSet<Vec<Lane>>> {
+    /// Sets all callers of a server of our own kind to work.
+    fn start_calling(
+        &self,
+        connections: &[Connection],
+        lanes: Vec<Lane>,
+        run: &Arc<Run>,
+    ) -> CommandResult<JoinSet<Vec<Lane>>> {
         let workload = self.workload;
-        let options = self.target.options();
-        let connections = self.connections.len().max(1);
         let mut callers = JoinSet::new();
-        let rest = match workload.mode {
-            Mode::Rest => {
+        let rest = match self.target.options() {
+            Some(options) if workload.mode == Mode::Rest => {
                 let client = HttpsClient::new(options.place.ca.as_deref());
                 let client = client.context("cannot set up HTTP")?;
                 let uri = format!("{}{}", options.place.server, rest::PATH);
                 let uri: Uri = uri.parse().context("the address of the server is no URL")?;
                 Some((client, uri, options.credentials()?.headers()))
             }
-            Mode::Unary | Mode::Stream => None,
+            _ => None,
         };
-        for (at, lane) in std::mem::take(&mut self.lanes).into_iter().enumerate() {
-            let at = at % connections;
+        for (at, lane) in lanes.into_iter().enumerate() {
+            let at = at % connections.len().max(1);
             let caller = Caller { run: Arc::clone(run), connection: at, shape: workload.shape };
-            let Some(connection) = self.connections.get(at).cloned() else { continue };
+            let Some(connection) = connections.get(at).cloned() else { continue };
             let plan = Arc::clone(&self.plan);
             match (&rest, workload.mode) {
                 (Some((client, uri, headers)), _) => {
@@ -238,7 +201,7 @@ impl Load {
                     let lanes = vec![lane];
                     callers.spawn(StreamCaller { caller, connection, in_flight_max, lanes }.run());
                 }
-                (None, Mode::Unary | Mode::Rest) => {
+                (None, _) => {
                     let transport = UnaryCalls::new(connection, plan);
                     callers.spawn(async { vec![caller.call_in_turn(transport, lane).await] });
                 }
@@ -260,10 +223,7 @@ impl Load {
     /// Ends the server if it was started for this.
     pub(super) async fn close(self) -> CommandResult {
         drop(self.connections);
-        match self.target {
-            Target::Running(_) => Ok(()),
-            Target::Started { process, .. } => process.stop().await,
-        }
+        self.target.close().await
     }
 }
 
@@ -277,6 +237,41 @@ pub(super) fn fail_if_wrong(tally: &Tally) -> CommandResult {
         tally.wrong,
         tally.wrong_listed.join("\n  ")
     )))
+}
+
+/// Sets streams to work that store as fast as the server takes.
+fn start_filling(
+    connections: &[Connection],
+    lanes: Vec<Lane>,
+    run: &Arc<Run>,
+    shape: MessageShape,
+) -> JoinSet<Vec<Lane>> {
+    let mut callers = JoinSet::new();
+    let streams = connections.len().min(FILL_CONNECTIONS_MAX);
+    for (at, (lanes, connection)) in dealt(lanes, streams).into_iter().zip(connections).enumerate()
+    {
+        let caller = Caller { run: Arc::clone(run), connection: at, shape };
+        let connection = connection.clone();
+        let caller = StreamCaller { caller, connection, in_flight_max: FILL_IN_FLIGHT, lanes };
+        callers.spawn(caller.run());
+    }
+    callers
+}
+
+/// Sets a caller to work on each connection to PostgreSQL.
+fn start_inserting(
+    calls: &[PostgresCalls],
+    lanes: Vec<Lane>,
+    run: &Arc<Run>,
+    shape: MessageShape,
+) -> JoinSet<Vec<Lane>> {
+    let mut callers = JoinSet::new();
+    for (at, (lane, transport)) in lanes.into_iter().zip(calls).enumerate() {
+        let caller = Caller { run: Arc::clone(run), connection: at, shape };
+        let transport = transport.clone();
+        callers.spawn(async { vec![caller.call_in_turn(transport, lane).await] });
+    }
+    callers
 }
 
 /// Deals lanes out, one by one.

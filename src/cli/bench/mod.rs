@@ -4,18 +4,23 @@
 //! was to come. Client and server share the machine unless `--target` names another.
 
 mod callers;
+mod case;
 mod compare;
+mod disk_probe;
 mod load;
 mod measure;
 mod noop;
 mod options;
 mod plot;
+mod postgres;
 mod progress;
+mod ratio;
 mod report;
 mod schedule;
 mod server_figures;
 mod server_process;
 mod sweep;
+mod target;
 mod uuids;
 mod verdict;
 mod wire;
@@ -34,14 +39,18 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use self::{
+    case::Circumstances,
     compare::Comparison,
-    load::{Interrupted, Load, Target, fail_if_wrong},
-    options::{TargetOptions, Workload, WorkloadOptions},
+    load::{Interrupted, Load, fail_if_wrong},
+    options::{Mode, TargetOptions, Workload, WorkloadOptions},
+    postgres::Postgres,
     report::Outcome,
     server_process::{ServerKind, ServerProcess},
     sweep::Sweep,
+    target::Target,
 };
 use super::{CommandError, CommandResult, output, serve::stop_signal, terminal::tell};
+use crate::config::environment;
 
 /// Parts of the closed loop's throughput, in percent.
 const SWEEP_PERCENTS: &str = "10,20,30,40,50,60,70,80,90,100";
@@ -72,14 +81,19 @@ pub(super) struct BenchCommand {
     /// Draw the latencies of a --sweep over their throughput, as SVG
     #[arg(long, value_name = "FILE", conflicts_with = "rate")]
     plot: Option<PathBuf>,
-    /// Unary calls, a stream and REST, each against a fresh server, beside a server that does nothing: --repeats times,
-    /// in turns. Prints the ratios
+    /// Unary calls, a stream and REST, each against a fresh server, beside a server that does nothing, PostgreSQL
+    /// (--postgres) and the disk alone: --repeats times, in turns. Prints the ratios
     #[arg(long, conflicts_with_all = ["target", "mode", "records", "rate", "sweep", "plot"])]
     compare: bool,
     /// Rounds of --compare, at most 100
     #[arg(long, value_name = "N", default_value_t = 3, requires = "compare",
         value_parser = clap::value_parser!(u32).range(1..=100))]
     repeats: u32,
+    /// Compare with insertions into a PostgreSQL, too, such as postgres://user:password@127.0.0.1/database: without TLS,
+    /// and with a connection for each caller. Makes a schema meterd_bench_SEED for each run, drops it, and touches
+    /// nothing else [env: METERD_BENCH_POSTGRES, if there is --compare]
+    #[arg(long, value_name = "URL", requires = "compare")]
+    postgres: Option<String>,
     /// Data directory of the server that is started, which stays; its disk is what is measured. With --compare, where
     /// temporary ones are made [default: a temporary one, in $TMPDIR]
     #[arg(long, value_name = "DIR", conflicts_with = "target")]
@@ -164,9 +178,19 @@ impl BenchCommand {
     }
 
     async fn compare(&self, workload: Workload, interrupted: &Interrupted) -> CommandResult {
-        let parent = self.data_dir.as_deref();
-        let comparison =
-            Comparison::run(workload, self.repeats, parent, &self.serve, interrupted).await?;
+        let url = self.postgres.clone().or_else(environment::bench_postgres);
+        let postgres = url.as_deref().map(Postgres::parse).transpose()?;
+        if let Some(postgres) = &postgres {
+            postgres.rehearse(workload.seed, workload.in_mode(Mode::Postgres).lanes()).await?;
+        }
+        let circumstances = Circumstances {
+            workload,
+            parent: self.data_dir.as_deref(),
+            serve: &self.serve,
+            postgres: postgres.as_ref(),
+            interrupted,
+        };
+        let comparison = Comparison::run(self.repeats, circumstances).await?;
         self.print(&comparison, || comparison.text())?;
         comparison.cases.iter().flat_map(|case| &case.outcomes).try_for_each(conclude)
     }

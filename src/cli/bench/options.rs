@@ -31,6 +31,9 @@ pub(super) enum Mode {
     Stream,
     /// The vendor's Write over HTTP/1.1 and JSON; up to 25 records a call
     Rest,
+    /// Rows of a table of PostgreSQL; up to 25 a call. Only for comparing
+    #[value(skip)]
+    Postgres,
 }
 
 /// What callers do.
@@ -112,18 +115,28 @@ pub(super) struct Workload {
 }
 
 impl Workload {
-    /// The same in another way, with the most records and the usual number of messages under way.
+    /// The same in another way, with the most records and the usual number of messages under way. PostgreSQL takes one
+    /// call at a time on a connection, so there each caller has its own.
     pub(super) fn in_mode(self, mode: Mode) -> Self {
         let shape = MessageShape { records: records_max(mode), ..self.shape };
-        let callers = if mode == Mode::Stream { callers_default(mode) } else { self.callers };
-        Self { mode, shape, callers, ..self }
+        let (connections, callers) = match mode {
+            Mode::Unary | Mode::Rest => (self.connections, self.callers),
+            Mode::Stream => (self.connections, callers_default(mode)),
+            Mode::Postgres => (self.connections * self.callers, 1),
+        };
+        Self { mode, shape, connections, callers, ..self }
+    }
+
+    /// The same from one caller, who waits for nobody but the server.
+    pub(super) fn of_one_caller(self) -> Self {
+        Self { connections: 1, callers: 1, ..self }
     }
 
     /// Callers that each have records of their own.
     pub(super) fn lanes(&self) -> u32 {
         match self.mode {
             Mode::Stream => self.connections,
-            Mode::Unary | Mode::Rest => self.connections * self.callers,
+            Mode::Unary | Mode::Rest | Mode::Postgres => self.connections * self.callers,
         }
     }
 }
@@ -191,6 +204,7 @@ impl Mode {
             Self::Unary => "unary",
             Self::Stream => "stream",
             Self::Rest => "rest",
+            Self::Postgres => "postgres",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Callers: each has one call under way at a time, or one stream.
 
+pub(super) mod postgres;
 pub(super) mod rest;
 pub(super) mod stream;
 pub(super) mod unary;
