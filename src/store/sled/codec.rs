@@ -83,6 +83,7 @@ fn frame_checksum(key: &[u8], version: u8, body: &[u8]) -> u32 {
 }
 
 /// Reads from the front of a slice.
+#[derive(Debug, Clone)]
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
 }
@@ -141,8 +142,21 @@ impl<'a> Reader<'a> {
         Err(Malformed::Content)
     }
 
+    /// One of at most 64 bits. Every record has three, and wide arithmetic takes its time.
     pub(super) fn varint_u64(&mut self) -> Result<u64, Malformed> {
-        u64::try_from(self.varint()?).map_err(|_| Malformed::Content)
+        let mut value: u64 = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                return Err(Malformed::Content);
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(Malformed::Content)
     }
 
     /// A zigzag-coded signed number.
@@ -155,6 +169,12 @@ impl<'a> Reader<'a> {
     pub(super) fn text(&mut self) -> Result<&'a str, Malformed> {
         let count = usize::from(self.u8()?);
         std::str::from_utf8(self.take(count)?).map_err(|_| Malformed::Content)
+    }
+
+    /// Passes such a text by.
+    pub(super) fn skip_text(&mut self) -> Result<(), Malformed> {
+        let count = usize::from(self.u8()?);
+        self.take(count).map(drop)
     }
 
     /// A text of up to 65,535 bytes with its length in front.
@@ -175,11 +195,21 @@ impl<'a> Reader<'a> {
 /// Appends an unsigned LEB128 number.
 pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u128) {
     loop {
+        if let Ok(value) = u64::try_from(value) {
+            return put_varint_u64(out, value);
+        }
+        out.push(u8::try_from(value & 0x7f).unwrap_or_default() | 0x80);
+        value >>= 7;
+    }
+}
+
+/// Appends one of at most 64 bits.
+pub(super) fn put_varint_u64(out: &mut Vec<u8>, mut value: u64) {
+    loop {
         let low = u8::try_from(value & 0x7f).unwrap_or_default();
         value >>= 7;
         if value == 0 {
-            out.push(low);
-            return;
+            return out.push(low);
         }
         out.push(low | 0x80);
     }
@@ -187,7 +217,7 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u128) {
 
 /// Appends a zigzag-coded signed number.
 pub(super) fn put_varint_i64(out: &mut Vec<u8>, value: i64) {
-    put_varint(out, u128::from(((value << 1) ^ (value >> 63)).cast_unsigned()));
+    put_varint_u64(out, ((value << 1) ^ (value >> 63)).cast_unsigned());
 }
 
 /// Appends a text of up to 255 bytes with its length in front. Identifiers have at most 50

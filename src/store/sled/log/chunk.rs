@@ -75,38 +75,65 @@ pub(in crate::store::sled) struct Chunk {
 
 impl Chunk {
     pub(super) fn parse(sequence: LogSequence, reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let stored_nanos = reader.i64()?;
-        let earliest_usage = timestamp(reader.i64()?);
-        let latest_usage = timestamp(reader.i64()?);
+        let (mut chunk, stored_nanos) = Self::parse_header(sequence, reader)?;
         let count = reader.u16()?;
-        let dimensions: Vec<Dimension> =
-            (0..count).map(|_| parse_dimension(reader)).collect::<Result<_, _>>()?;
+        chunk.dimensions = (0..count).map(|_| parse_dimension(reader)).collect::<Result<_, _>>()?;
         let count = reader.u16()?;
-        let mut records = Vec::with_capacity(usize::from(count));
+        chunk.records.reserve(usize::from(count));
         for _ in 0..count {
-            let uuid = Uuid::from_bytes(reader.array()?);
-            let dimension = u16::try_from(reader.varint_u64()?).map_err(|_| Malformed::Content)?;
-            if usize::from(dimension) >= dimensions.len() {
+            let record = parse_record(reader, stored_nanos)?;
+            if usize::from(record.dimension) >= chunk.dimensions.len() {
                 return Err(Malformed::Content);
             }
-            let quantity = reader.varint_u64()?.try_into().ok().and_then(Quantity::new);
-            let usage_nanos =
-                stored_nanos.checked_add(reader.varint_i64()?).ok_or(Malformed::Content)?;
-            records.push(ChunkRecord {
-                uuid,
-                dimension,
-                quantity: quantity.ok_or(Malformed::Content)?,
-                usage_time: timestamp(usage_nanos),
-            });
+            chunk.records.push(record);
         }
-        Ok(Self {
+        Ok(chunk)
+    }
+
+    /// As if the chunk had no records but those of `uuid`, and no other dimensions than theirs: most of what reading one
+    /// record costs is the texts of all the others.
+    pub(super) fn parse_only(
+        sequence: LogSequence,
+        reader: &mut Reader<'_>,
+        uuid: Uuid,
+    ) -> Result<Self, Malformed> {
+        let (mut chunk, stored_nanos) = Self::parse_header(sequence, reader)?;
+        let count = reader.u16()?;
+        let dimensions = reader.clone();
+        (0..count).try_for_each(|_| skip_dimension(reader))?;
+        for _ in 0..reader.u16()? {
+            let mut record = parse_record(reader, stored_nanos)?;
+            if record.dimension >= count {
+                return Err(Malformed::Content);
+            }
+            if record.uuid == uuid {
+                let mut dimensions = dimensions.clone();
+                (0..record.dimension).try_for_each(|_| skip_dimension(&mut dimensions))?;
+                record.dimension =
+                    u16::try_from(chunk.dimensions.len()).map_err(|_| Malformed::Content)?;
+                chunk.dimensions.push(parse_dimension(&mut dimensions)?);
+                chunk.records.push(record);
+            }
+        }
+        reader.end()?;
+        Ok(chunk)
+    }
+
+    /// A chunk without records, and its time in nanoseconds.
+    fn parse_header(
+        sequence: LogSequence,
+        reader: &mut Reader<'_>,
+    ) -> Result<(Self, i64), Malformed> {
+        let stored_nanos = reader.i64()?;
+        let header = Self {
             sequence,
             stored_time: timestamp(stored_nanos),
-            earliest_usage,
-            latest_usage,
-            dimensions,
-            records,
-        })
+            earliest_usage: timestamp(reader.i64()?),
+            latest_usage: timestamp(reader.i64()?),
+            dimensions: Vec::new(),
+            records: Vec::new(),
+        };
+        Ok((header, stored_nanos))
     }
 
     /// The dimension of one of the chunk's records.
@@ -118,6 +145,25 @@ impl Chunk {
             .get(usize::from(record.dimension))
             .ok_or_else(|| malformed(self.sequence, Malformed::Content))
     }
+}
+
+fn parse_record(reader: &mut Reader<'_>, stored_nanos: i64) -> Result<ChunkRecord, Malformed> {
+    let uuid = Uuid::from_bytes(reader.array()?);
+    let dimension = u16::try_from(reader.varint_u64()?).map_err(|_| Malformed::Content)?;
+    let quantity = reader.varint_u64()?.try_into().ok().and_then(Quantity::new);
+    let usage_nanos = stored_nanos.checked_add(reader.varint_i64()?).ok_or(Malformed::Content)?;
+    Ok(ChunkRecord {
+        uuid,
+        dimension,
+        quantity: quantity.ok_or(Malformed::Content)?,
+        usage_time: timestamp(usage_nanos),
+    })
+}
+
+fn skip_dimension(reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    reader.u32()?;
+    // Client, product, instance, SKU.
+    (0..4).try_for_each(|_| reader.skip_text())
 }
 
 fn parse_dimension(reader: &mut Reader<'_>) -> Result<Dimension, Malformed> {
@@ -176,8 +222,8 @@ impl ChunkWriter {
         let since_stored = usage_nanos.saturating_sub(self.stored_nanos);
         self.packer.record(|out| {
             out.extend_from_slice(uuid.as_bytes());
-            codec::put_varint(out, index as u128);
-            codec::put_varint(out, u128::from(quantity.get().unsigned_abs()));
+            codec::put_varint_u64(out, index as u64);
+            codec::put_varint_u64(out, quantity.get().unsigned_abs());
             codec::put_varint_i64(out, since_stored);
         });
         self.earliest_nanos = self.earliest_nanos.min(usage_nanos);
@@ -266,6 +312,12 @@ mod tests {
                         dimension(seen as usize % dimensions)
                     );
                     assert_eq!(record.quantity.get(), i64::MAX - seen as i64);
+                    let alone = LogEntry::decode_only(*sequence, value, record.uuid).unwrap();
+                    let alone = alone.unwrap();
+                    let [found] = alone.records.as_slice() else { panic!("{alone:?}") };
+                    assert_eq!(alone.dimension(found).unwrap(), chunk.dimension(record).unwrap());
+                    assert_eq!(ChunkRecord { dimension: record.dimension, ..*found }, *record);
+                    assert_eq!(alone.stored_time, chunk.stored_time);
                     assert!(
                         chunk.earliest_usage <= record.usage_time
                             && record.usage_time <= chunk.latest_usage

@@ -8,6 +8,7 @@ mod packer;
 pub(super) mod read;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use self::{api_events::ApiEvents, batch_part::BatchPart, chunk::Chunk};
 use super::{
@@ -44,6 +45,23 @@ impl LogEntry {
     /// Reads a value back.
     pub(super) fn decode(sequence: LogSequence, value: &[u8]) -> Result<Self, StoreError> {
         Self::parse(sequence, value).map_err(|error| malformed(sequence, error))
+    }
+
+    /// Reads of a chunk only the records of one uuid, of which there is one for each organization at most; `None` if
+    /// the value is no chunk.
+    pub(super) fn decode_only(
+        sequence: LogSequence,
+        value: &[u8],
+        uuid: Uuid,
+    ) -> Result<Option<Chunk>, StoreError> {
+        let parse = || {
+            let mut reader = Reader::new(codec::open_frame(value, VERSION, &log_key(sequence))?);
+            if reader.u8()? != Kind::ProductUsage as u8 {
+                return Ok(None);
+            }
+            Chunk::parse_only(sequence, &mut reader, uuid).map(Some)
+        };
+        parse().map_err(|error| malformed(sequence, error))
     }
 
     fn parse(sequence: LogSequence, value: &[u8]) -> Result<Self, Malformed> {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use sled::IVec;
 use uuid::Uuid;
 
 use super::{
@@ -32,8 +33,11 @@ pub(in crate::store::sled) fn entry(
     engine: &Engine,
     sequence: LogSequence,
 ) -> Result<LogEntry, StoreError> {
-    let value = engine.get(&log_key(sequence))?.ok_or_else(|| missing(sequence))?;
-    LogEntry::decode(sequence, &value)
+    LogEntry::decode(sequence, &value(engine, sequence)?)
+}
+
+fn value(engine: &Engine, sequence: LogSequence) -> Result<IVec, StoreError> {
+    engine.get(&log_key(sequence))?.ok_or_else(|| missing(sequence))
 }
 
 /// There is nothing at a sequence that the log has passed.
@@ -48,10 +52,9 @@ pub(in crate::store::sled) fn record_at(
     uuid: Uuid,
     sequence: LogSequence,
 ) -> Result<StoredRecord, StoreError> {
-    let LogEntry::Records(chunk) = entry(&core.engine, sequence)? else {
-        return Err(StoreError::NotAtSequence(sequence));
-    };
-    for record in chunk.records.iter().filter(|record| record.uuid == uuid) {
+    let chunk = LogEntry::decode_only(sequence, &value(&core.engine, sequence)?, uuid)?
+        .ok_or(StoreError::NotAtSequence(sequence))?;
+    for record in &chunk.records {
         if chunk.dimension(record)?.organization == organization {
             return stored(core, &chunk, record);
         }
