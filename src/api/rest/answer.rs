@@ -3,13 +3,10 @@
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use prost_reflect::{DynamicMessage, SerializeOptions};
+use prost_reflect::DynamicMessage;
 use tonic::{Code, Status};
 
-use super::{
-    dialect::{Dialect, Int64},
-    rule::Binding,
-};
+use super::{quick, rule::Binding};
 use crate::api::{layers::Outcome, status};
 
 /// The media type of every answer that is no stream.
@@ -19,22 +16,20 @@ const OURS_PREFIX: &str = "meterd-";
 /// All other metadata, as grpc-gateway does it.
 const METADATA_PREFIX: &str = "grpc-metadata-";
 
-/// How messages of a dialect are written: zero-valued fields as well, or a reader could not tell what is
-/// there.
-pub(super) fn serialize_options(dialect: &Dialect) -> SerializeOptions {
-    SerializeOptions::new()
-        .skip_default_fields(false)
-        .stringify_64_bit_integers(dialect.int64 == Int64::String)
-}
-
 /// The JSON of one answered message.
 pub(super) fn json(binding: &Binding, message: &[u8]) -> Result<Vec<u8>, Status> {
+    let quick = binding.quick_answer.as_ref().and_then(|plan| quick::answer::json(plan, message));
+    quick.map_or_else(|| by_reflection(binding, message), Ok)
+}
+
+/// The same for every message that there can be.
+pub(super) fn by_reflection(binding: &Binding, message: &[u8]) -> Result<Vec<u8>, Status> {
     let failed = |error: &dyn std::fmt::Display| {
         status::unreadable_answer(binding.method.full_name(), &error.to_string())
     };
     let message =
         DynamicMessage::decode(binding.method.output(), message).map_err(|error| failed(&error))?;
-    let options = serialize_options(&binding.dialect);
+    let options = binding.dialect.serialize_options();
     let Some(field) = &binding.response_body else {
         let mut text = Vec::with_capacity(256);
         message

@@ -2,6 +2,7 @@
 //! none for one of our own.
 
 use http::StatusCode;
+use prost_reflect::SerializeOptions;
 
 /// How a service's JSON looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +66,13 @@ impl Dialect {
     pub fn success_status(&self, method: &str) -> StatusCode {
         let found = self.success.iter().find(|(name, _)| *name == method);
         found.map_or(StatusCode::OK, |(_, status)| *status)
+    }
+
+    /// How messages are written: zero-valued fields as well, or a reader could not tell what is there.
+    pub(super) fn serialize_options(&self) -> SerializeOptions {
+        SerializeOptions::new()
+            .skip_default_fields(false)
+            .stringify_64_bit_integers(self.int64 == Int64::String)
     }
 }
 

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::{
-    answer::{JSON, pass_on, serialize_options},
+    answer::{JSON, pass_on},
     dialect::{Dialect, ErrorShape},
 };
 use crate::api::layers::Outcome;
@@ -105,7 +105,7 @@ impl FailureWriter {
         request_id: Option<&HeaderValue>,
     ) -> Value {
         let status = &failure.status;
-        let details = self.details(status, &serialize_options(dialect));
+        let details = self.details(status, &dialect.serialize_options());
         let mut members = match dialect.errors {
             ErrorShape::Status => {
                 let Value::Object(members) = json!({

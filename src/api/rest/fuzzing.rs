@@ -3,12 +3,12 @@
 
 use http::Method;
 use prost::Message as _;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 
 use super::{
-    RestError,
+    RestError, answer,
     dialect::{DIALECTS, UnknownMembers},
-    json, query,
+    json, query, quick,
     rule::{self, Binding, BodyRule},
     table::{RouteTable, Routed},
 };
@@ -73,12 +73,16 @@ impl Subject {
         }
     }
 
-    /// A body is a message, which means the same when it is written and read again, or is refused.
+    /// A body is a message, which means the same when it is written and read again, or is refused. What is read quickly
+    /// is read as what it is.
     ///
     /// # Panics
-    /// If it is neither.
+    /// If it is neither, or another.
     pub fn json(&self, body: &[u8]) {
         for binding in &self.bindings {
+            if let Some(plan) = &binding.quick_request {
+                read_alike(plan, &binding.method.input(), body);
+            }
             for unknown in [UnknownMembers::Refuse, UnknownMembers::Ignore] {
                 match &binding.body {
                     BodyRule::Nothing => {}
@@ -94,6 +98,47 @@ impl Subject {
             }
         }
     }
+
+    /// What is written quickly of an answer, whatever it is, is what is written of it otherwise.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub fn answer(&self, bytes: &[u8]) {
+        for binding in &self.bindings {
+            written_alike(binding, bytes);
+        }
+    }
+}
+
+/// Whether a text is read quickly, and if so, as the message that prost-reflect reads.
+pub(super) fn read_alike(
+    plan: &quick::plan::Plan,
+    descriptor: &MessageDescriptor,
+    text: &[u8],
+) -> bool {
+    let Some(quick) = quick::request::bytes(plan, text) else { return false };
+    let shown = || String::from_utf8_lossy(text).into_owned();
+    let decoded = DynamicMessage::decode(descriptor.clone(), quick.as_slice());
+    let decoded = decoded.map(|message| message.encode_to_vec());
+    for unknown in [UnknownMembers::Refuse, UnknownMembers::Ignore] {
+        let wanted = json::message(text, descriptor, unknown);
+        let wanted = wanted.map(|message| message.encode_to_vec());
+        assert!(wanted.is_ok(), "is refused: {}", shown());
+        assert_eq!(wanted.as_ref().ok(), decoded.as_ref().ok(), "{}", shown());
+        // Nor does it have more to carry than the fields in another order.
+        assert_eq!(wanted.map(|bytes| bytes.len()).ok(), Some(quick.len()), "{}", shown());
+    }
+    true
+}
+
+/// Whether an answer is written quickly, and if so, as prost-reflect writes it.
+pub(super) fn written_alike(binding: &Binding, bytes: &[u8]) -> bool {
+    let plan = binding.quick_answer.as_ref();
+    let Some(quick) = plan.and_then(|plan| quick::answer::json(plan, bytes)) else { return false };
+    let wanted = answer::by_reflection(binding, bytes);
+    let quick = String::from_utf8_lossy(&quick);
+    assert!(wanted.is_ok_and(|wanted| wanted == quick.as_bytes()), "{bytes:?}: {quick}");
+    true
 }
 
 /// A message goes through protobuf and through JSON unharmed.

@@ -11,7 +11,7 @@ use prost_reflect::{
 };
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::{dialect::UnknownMembers, rule::is_well_known};
+use super::{dialect::UnknownMembers, well_known::is_well_known};
 use crate::service::FieldViolation;
 
 /// Below this, a double holds every whole number.

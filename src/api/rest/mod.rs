@@ -13,12 +13,14 @@ pub mod fuzzing;
 mod json;
 pub mod openapi;
 mod query;
+mod quick;
 mod rule;
 mod stream;
 mod table;
 mod template;
 #[cfg(test)]
 mod tests;
+mod well_known;
 
 use std::sync::Arc;
 
@@ -264,6 +266,12 @@ fn message(
     query: &str,
     body: &[u8],
 ) -> Result<Bytes, Failure> {
+    if query.is_empty()
+        && let Some(plan) = &binding.quick_request
+        && let Some(message) = quick::request::bytes(plan, body)
+    {
+        return Ok(message.into());
+    }
     let unknown = binding.dialect.unknown_members;
     let mut message = match &binding.body {
         // An empty body is an empty message, as grpc-gateway takes it.

@@ -5,8 +5,9 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Va
 use super::{
     dialect::UnknownMembers,
     json,
-    rule::{Binding, BodyRule, is_text, resolve},
+    rule::{Binding, BodyRule, resolve},
     table,
+    well_known::is_text,
 };
 use crate::service::FieldViolation;
 

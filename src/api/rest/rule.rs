@@ -7,7 +7,13 @@ use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor,
 };
 
-use super::{RestError, dialect::Dialect, template::PathTemplate};
+use super::{
+    RestError,
+    dialect::Dialect,
+    quick::plan::Plan,
+    template::PathTemplate,
+    well_known::{is_text, is_well_known},
+};
 
 /// One way to call one method over REST.
 #[derive(Debug)]
@@ -24,6 +30,10 @@ pub(super) struct Binding {
     pub(super) grpc_path: PathAndQuery,
     pub(super) dialect: Arc<Dialect>,
     pub(super) success: StatusCode,
+    /// For requests that the body alone makes up.
+    pub(super) quick_request: Option<Plan>,
+    /// For answers whose body is all of the message.
+    pub(super) quick_answer: Option<Plan>,
 }
 
 /// From the request's message down to a field.
@@ -150,6 +160,10 @@ fn binding(
                 .ok_or_else(|| format!("the response_body {name:?} is no field"))?,
         ),
     };
+    let is_body_alone = matches!(body, BodyRule::Whole) && path_fields.is_empty();
+    let quick_request = is_body_alone.then(|| Plan::of(&input, dialect)).flatten();
+    let quick_answer =
+        response_body.is_none().then(|| Plan::of(&method.output(), dialect)).flatten();
     let grpc_path = format!("/{}/{}", method.parent_service().full_name(), method.name());
     Ok(Binding {
         http_method,
@@ -161,6 +175,8 @@ fn binding(
         grpc_path: PathAndQuery::try_from(grpc_path).map_err(|error| error.to_string())?,
         dialect: Arc::clone(dialect),
         success: dialect.success_status(method.name()),
+        quick_request,
+        quick_answer,
     })
 }
 
@@ -206,36 +222,4 @@ pub(super) fn resolve(message: &MessageDescriptor, name: &str) -> Option<FieldPa
         fields.push(field);
     }
     Some(fields)
-}
-
-/// Whether a value of the field (or of its elements) can be written in a path or a query.
-pub(super) fn is_text(field: &FieldDescriptor) -> bool {
-    if field.is_map() {
-        return false;
-    }
-    match field.kind() {
-        Kind::Message(message) => {
-            matches!(
-                message.full_name(),
-                "google.protobuf.Timestamp"
-                    | "google.protobuf.Duration"
-                    | "google.protobuf.FieldMask"
-                    | "google.protobuf.StringValue"
-                    | "google.protobuf.BytesValue"
-                    | "google.protobuf.BoolValue"
-                    | "google.protobuf.Int32Value"
-                    | "google.protobuf.Int64Value"
-                    | "google.protobuf.UInt32Value"
-                    | "google.protobuf.UInt64Value"
-                    | "google.protobuf.FloatValue"
-                    | "google.protobuf.DoubleValue"
-            )
-        }
-        _ => true,
-    }
-}
-
-/// Whether a message has a JSON form of its own instead of members for its fields.
-pub(super) fn is_well_known(message: &MessageDescriptor) -> bool {
-    message.package_name() == "google.protobuf"
 }

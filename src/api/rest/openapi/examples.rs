@@ -97,18 +97,22 @@ impl Example {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
     use prost_reflect::{DescriptorPool, DynamicMessage};
 
     use super::*;
     use crate::api::{
         pb,
         rest::{
-            answer::serialize_options,
             dialect::{DIALECTS, UnknownMembers},
+            fuzzing::{read_alike, written_alike},
             json, query,
             rule::{self, BodyRule},
         },
     };
+
+    /// Their examples have a choice, or members that have no quick way.
+    const LIBRARY_READS: &[&str] = &["yandex.cloud.iam.v1.IamTokenService.Create"];
 
     #[test]
     fn every_operation_has_an_example_that_is_true() {
@@ -135,7 +139,7 @@ mod tests {
                 Some(field) => field.kind().as_message().unwrap().clone(),
             };
             let message: DynamicMessage = read(answer, answered);
-            let options = serialize_options(&binding.dialect);
+            let options = binding.dialect.serialize_options();
             let written =
                 message.serialize_with_options(serde_json::value::Serializer, &options).unwrap();
             assert_eq!(&written, answer, "{name}");
@@ -150,6 +154,16 @@ mod tests {
             let parameters = example.0.get("parameters").and_then(Value::as_object);
             for parameter in parameters.into_iter().flatten().map(|(name, _)| name) {
                 assert!(known.contains(parameter), "{name} has no parameter {parameter}");
+            }
+            // And they are common, so they must not need the library.
+            if let Some(plan) = &binding.quick_request {
+                let body = example.body().unwrap().to_string();
+                let quick = read_alike(plan, &binding.method.input(), body.as_bytes());
+                assert_eq!(quick, !LIBRARY_READS.contains(&name), "{name}");
+            }
+            if binding.quick_answer.is_some() {
+                let bytes = read(answer, binding.method.output()).encode_to_vec();
+                assert!(written_alike(binding, &bytes), "{name}");
             }
         }
         assert_eq!(EXAMPLES.len(), {

@@ -139,4 +139,9 @@ proptest! {
     fn bytes(body in prop::collection::vec(any::<u8>(), 0..64)) {
         SUBJECT.json(&body);
     }
+
+    #[test]
+    fn answers(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        SUBJECT.answer(&bytes);
+    }
 }
