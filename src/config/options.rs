@@ -135,7 +135,7 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_LOG", value_name = "FILTER")]
     pub log: Option<String>,
 
-    /// Memory for the store's page cache; the process may take twice as much [default: 512MiB]
+    /// Memory for the store's page cache; the process may take twice as much [default: 96MiB]
     #[arg(long, env = "METERD_CACHE_SIZE", value_name = "SIZE")]
     pub cache_size: Option<ByteSize>,
 

@@ -10,15 +10,16 @@ use crate::store::StoreError;
 pub struct StoreOptions {
     /// The directory that holds the store, and nothing else. Created if missing, with mode 0700.
     pub data_dir: PathBuf,
-    /// Bytes that sled may cache. sled is generous with it: budget twice as much. Default 512 MiB.
+    /// Bytes that sled may cache. sled is generous with it: budget twice as much. The system caches the
+    /// files besides, so more of it makes hardly anything faster. Default 96 MiB.
     pub cache_bytes: u64,
     /// Uuids kept in memory before they are written out as a sorted run. Each takes about 40 bytes
     /// while in memory, and up to four such tables exist at once. Default 524,288.
     pub memtable_keys_max: usize,
     /// Rows of totals kept in memory before they are written out. Default 131,072.
     pub rollup_rows_max: usize,
-    /// Bits of Bloom filter per stored uuid, the part of memory that grows with the store. Default 16:
-    /// one needless page read per thousand lookups and run.
+    /// Bits of Bloom filter per stored uuid, the part of memory that grows with the store. Default 24:
+    /// one needless page read per some ten thousand lookups and run.
     pub filter_bits_per_key: u32,
     /// Runs of one level that are merged into one of the next. Default 4.
     pub merge_fan_in: usize,
@@ -34,10 +35,10 @@ impl StoreOptions {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
-            cache_bytes: 512 << 20,
+            cache_bytes: 96 << 20,
             memtable_keys_max: 512 << 10,
             rollup_rows_max: 128 << 10,
-            filter_bits_per_key: 16,
+            filter_bits_per_key: 24,
             merge_fan_in: 4,
             runs_max: 24,
             faults: Faults::default(),

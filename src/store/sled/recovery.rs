@@ -202,7 +202,7 @@ impl Replay<'_> {
         uuid: Uuid,
         sequence: LogSequence,
     ) -> Result<(), StoreError> {
-        match self.live.insert_new(key, sequence) {
+        match self.live.insert_new(self.live.hashed(key), sequence) {
             None => Ok(()),
             Some(first) => {
                 let what = format!(

@@ -58,7 +58,7 @@ impl Writing {
         let decided = report.events.iter().enumerate().map(|(at, event)| {
             let first = known.get(at).copied().flatten().or_else(|| {
                 let key = UuidKey::new(event.uuid, organization, UuidKind::ApiUsage);
-                live.insert_new(key, self.values.next_sequence())
+                live.insert_new(live.hashed(key), self.values.next_sequence())
             });
             if let Some(first) = first {
                 return Decision::Duplicate(Original::Stored(first));

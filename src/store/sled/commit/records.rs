@@ -18,7 +18,7 @@ use crate::{
         sled::{
             core::Core,
             index::{
-                key::{UuidKey, UuidKind},
+                key::{HashedKey, UuidKey, UuidKind},
                 memtable::Memtable,
             },
             log::{
@@ -68,6 +68,13 @@ impl Writing {
         number: Option<OrganizationNumber>,
     ) -> Vec<Decision> {
         let stored = |sequence| Decision::Duplicate(Original::Stored(sequence));
+        let key = |number, uuid| live.hashed(UuidKey::new(uuid, number, UuidKind::ProductUsage));
+        let keys: Vec<HashedKey> = number
+            .map(|number| {
+                submission.records.iter().map(|record| key(number, record.uuid)).collect()
+            })
+            .unwrap_or_default();
+        live.fetch(&keys);
         let mut seen = HashMap::new();
         let mut skus: Vec<(&UsageRecord, usize)> = Vec::new();
         submission
@@ -78,11 +85,10 @@ impl Writing {
                 if let Some(sequence) = known.get(at).copied().flatten() {
                     return stored(sequence);
                 }
-                let key =
-                    number.map(|number| UuidKey::new(record.uuid, number, UuidKind::ProductUsage));
+                let key = keys.get(at).copied();
                 let (Some(key), Some(number), false) = (key, number, submission.validate_only)
                 else {
-                    if let Some(sequence) = key.and_then(|key| live.get(live.hashed(key))) {
+                    if let Some(sequence) = key.and_then(|key| live.get(key)) {
                         return stored(sequence);
                     }
                     return match seen.insert(record.uuid, at) {

@@ -1,5 +1,5 @@
 //! A blocked Bloom filter: eight bits of one 64-byte block per key, so a lookup touches one line of
-//! cache. At 16 bits per key about one absent key in a thousand is answered "maybe".
+//! cache. At 16 bits per key about one absent key in a thousand is answered "maybe", at 24 one in ten thousand.
 
 /// Bytes of a block.
 pub(in crate::store::sled) const BLOCK_BYTES: usize = 64;
@@ -43,6 +43,29 @@ impl Filter {
         let Some(block) = self.blocks.get(self.block_of(hash)) else { return true };
         // No early exit: the eight words are in one line, a branch costs more than they do.
         block.0.iter().zip(bits_of(hash)).fold(1, |all, (word, bit)| all & (word >> bit)) & 1 == 1
+    }
+
+    /// Those of up to 64 hashes that may have been added, as the bits of a word: the first hash is the lowest bit.
+    #[inline]
+    pub(in crate::store::sled) fn may_contain_each(
+        &self,
+        hashes: impl Iterator<Item = u64> + Clone,
+    ) -> u64 {
+        // Only the first word of every block to begin with: that excludes most, and what there is to do for each is so
+        // little that the processor fetches a dozen blocks at a time. One after the other, waiting for memory is a tenth
+        // of all that a write costs.
+        let first_words = hashes.clone().zip(0_u32..).fold(0, |found, (hash, at)| {
+            let word = self.blocks.get(self.block_of(hash)).map_or(u64::MAX, |block| block.0[0]);
+            let bit = bits_of(hash).next().unwrap_or_default();
+            found | ((word >> bit) & 1) << at
+        });
+        let mut found = first_words;
+        for (hash, at) in hashes.zip(0_u32..) {
+            if first_words >> at & 1 == 1 && !self.may_contain(hash) {
+                found &= !(1 << at);
+            }
+        }
+        found
     }
 
     #[inline]
@@ -119,6 +142,18 @@ mod tests {
         assert!((0..100_000).all(|number| filter.may_contain(hash(number))));
         let wrong = (100_000..300_000).filter(|number| filter.may_contain(hash(*number))).count();
         assert!(wrong < 400, "{wrong} of 200,000 absent keys are answered maybe");
+    }
+
+    #[test]
+    fn many_are_answered_as_each() {
+        let mut filter = Filter::for_keys(1000, 2);
+        (0..1000).for_each(|number| filter.insert(hash(number)));
+        for from in (0..10_000_u64).step_by(7) {
+            let hashes = || (from..from + from % 65).map(hash);
+            let each =
+                hashes().zip(0..).map(|(hash, at)| u64::from(filter.may_contain(hash)) << at);
+            assert_eq!(filter.may_contain_each(hashes()), each.sum::<u64>());
+        }
     }
 
     #[test]

@@ -33,16 +33,22 @@ impl Memtable {
         self.entries.find(hash, |entry| entry.0 == key).map(|entry| entry.1)
     }
 
+    /// Has the processor fetch what [`Self::insert_new`] of these keys looks at, many at a time: the table is far larger
+    /// than its caches, and inserting one key after the other waits for each.
+    pub(in crate::store::sled) fn fetch(&self, keys: &[HashedKey]) {
+        let here = keys.iter().filter(|key| self.entries.find(key.hash, |_| true).is_some());
+        std::hint::black_box(here.count());
+    }
+
     /// Adds a key unless it is there; answers the sequence it was added with before.
     pub(in crate::store::sled) fn insert_new(
         &mut self,
-        key: UuidKey,
+        HashedKey { key, hash }: HashedKey,
         sequence: LogSequence,
     ) -> Option<LogSequence> {
         use hashbrown::hash_table::Entry;
 
         let hasher = self.hasher;
-        let hash = hasher.hash(&key);
         match self.entries.entry(hash, |entry| entry.0 == key, |entry| hasher.hash(&entry.0)) {
             Entry::Occupied(entry) => Some(entry.get().1),
             Entry::Vacant(entry) => {

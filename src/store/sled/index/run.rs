@@ -97,6 +97,17 @@ impl Run {
         self.summary.first <= *key && *key <= self.summary.last && self.filter.may_contain(*hash)
     }
 
+    /// Whether any of these keys may be in this run; `false` is certain.
+    pub(in crate::store::sled) fn may_contain_any(&self, keys: &[HashedKey]) -> bool {
+        let in_range =
+            |key: &HashedKey| self.summary.first <= key.key && key.key <= self.summary.last;
+        // Of uuids that begin with the time, a run has other ranges altogether: memory that is far away is left alone.
+        keys.chunks(u64::BITS as usize).filter(|keys| keys.iter().any(in_range)).any(|keys| {
+            let maybe = self.filter.may_contain_each(keys.iter().map(|key| key.hash));
+            keys.iter().zip(0_u32..).any(|(key, at)| maybe >> at & 1 == 1 && in_range(key))
+        })
+    }
+
     /// Looks the key up on the one page that could hold it.
     pub(in crate::store::sled) fn find(
         &self,

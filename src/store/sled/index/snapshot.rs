@@ -27,9 +27,7 @@ impl IndexSnapshot {
         keys: &[HashedKey],
         mut found: impl FnMut(usize, LogSequence),
     ) -> bool {
-        // Run by run, and not key by key: where each key leads to is far away in memory, and this way the processor
-        // goes to fetch the next while it waits for the one before.
-        if self.runs.iter().any(|run| keys.iter().any(|key| run.may_contain(key))) {
+        if self.runs.iter().any(|run| run.may_contain_any(keys)) {
             return false;
         }
         for memtable in &self.frozen {
