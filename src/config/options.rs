@@ -139,7 +139,7 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_CACHE_SIZE", value_name = "SIZE")]
     pub cache_size: Option<ByteSize>,
 
-    /// Uuids kept in memory before they are written out as a sorted run [default: 524288]
+    /// Uuids kept in memory before they are written out as a sorted run [default: 458752]
     #[arg(long, env = "METERD_MEMTABLE_KEYS_MAX", value_name = "N")]
     pub memtable_keys_max: Option<usize>,
 

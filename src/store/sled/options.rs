@@ -14,12 +14,12 @@ pub struct StoreOptions {
     /// files besides, so more of it makes hardly anything faster. Default 96 MiB.
     pub cache_bytes: u64,
     /// Uuids kept in memory before they are written out as a sorted run. Each takes about 40 bytes
-    /// while in memory, and up to four such tables exist at once. Default 524,288.
+    /// while in memory, and up to four such tables exist at once. Default 458,752, which fills a hash table of 2^19 slots.
     pub memtable_keys_max: usize,
     /// Rows of totals kept in memory before they are written out. Default 131,072.
     pub rollup_rows_max: usize,
-    /// Bits of Bloom filter per stored uuid, the part of memory that grows with the store. Default 24:
-    /// one needless page read per some ten thousand lookups and run.
+    /// Bits of Bloom filter per stored uuid, the part of memory that grows with the store. Default 20:
+    /// one needless page read per some three thousand lookups and run.
     pub filter_bits_per_key: u32,
     /// Runs of one level that are merged into one of the next. Default 4.
     pub merge_fan_in: usize,
@@ -36,9 +36,9 @@ impl StoreOptions {
         Self {
             data_dir: data_dir.into(),
             cache_bytes: 96 << 20,
-            memtable_keys_max: 512 << 10,
+            memtable_keys_max: 448 << 10,
             rollup_rows_max: 128 << 10,
-            filter_bits_per_key: 24,
+            filter_bits_per_key: 20,
             merge_fan_in: 4,
             runs_max: 24,
             faults: Faults::default(),

@@ -23,7 +23,6 @@ use super::{
         key::{KeyHasher, UuidKey, UuidKind},
         manifest::Manifest,
         memtable::Memtable,
-        merger::remove_run,
         run::Run,
     },
     keyspace::{KeySpace, log_key, log_sequence},
@@ -53,7 +52,7 @@ pub(super) fn open(options: StoreOptions) -> Result<(Core, LogEnd), OpenError> {
     let identity = Identity::establish(&engine, &options, noted.map(|(store_id, _)| store_id))?;
     let organizations = Organizations::load(&engine)?;
     let mut manifest = Manifest::load(&engine)?;
-    remove_left_over_runs(&engine, &mut manifest)?;
+    find_left_over_runs(&engine, &mut manifest)?;
     let runs = manifest
         .runs
         .iter()
@@ -82,8 +81,9 @@ pub(super) fn open(options: StoreOptions) -> Result<(Core, LogEnd), OpenError> {
     Ok((Core { engine, options, identity, head, organizations, index, rollups }, end))
 }
 
-/// Removes the pages of runs that are dead or were never published.
-fn remove_left_over_runs(engine: &Engine, manifest: &mut Manifest) -> Result<(), StoreError> {
+/// Finds the runs that are dead or were never published. The mergers remove their pages: there may be hundreds of
+/// thousands, and callers wait for the store.
+fn find_left_over_runs(engine: &Engine, manifest: &mut Manifest) -> Result<(), StoreError> {
     let named: BTreeSet<u32> = manifest.runs.iter().map(|run| run.id).collect();
     let mut found = BTreeSet::new();
     for space in [KeySpace::RunPage, KeySpace::RunFences, KeySpace::RunFilter] {
@@ -101,18 +101,13 @@ fn remove_left_over_runs(engine: &Engine, manifest: &mut Manifest) -> Result<(),
         }
     }
     let left_over: Vec<u32> = found.difference(&named).copied().collect();
-    for run in &left_over {
-        remove_run(engine, *run, |_| Ok(()))?;
-    }
     if !left_over.is_empty() {
-        // Otherwise a crash right after opening would have the next open remove them again.
-        engine.flush()?;
         tracing::info!(
             runs = left_over.len(),
-            "removed index runs that an earlier process left unfinished"
+            "removing index runs that an earlier process left unfinished"
         );
     }
-    manifest.dead.clear();
+    manifest.dead = left_over;
     let beyond = found.last().map_or(0, |last| last.saturating_add(1));
     manifest.next_run = manifest.next_run.max(beyond);
     Ok(())

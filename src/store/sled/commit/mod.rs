@@ -53,6 +53,7 @@ pub(super) fn commit(
         core.index.freeze(&core.engine, || core.rollups.freeze())?;
         end.asset_usages = 0;
     }
+    core.index.breathe();
     let CommitGroup { submissions, api_reports, batches } = group;
     let known_records = settle_all(core, submissions)?;
     let known_events = settle_all(core, api_reports)?;

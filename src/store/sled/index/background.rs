@@ -25,6 +25,9 @@ use crate::{
 const FROZEN_MAX: usize = 2;
 /// Merging may owe this many memtables' worth of bytes before it goes at full speed.
 const TOLERATED_MERGE_MEMTABLES: u64 = 64;
+/// The longest that one commit is held up so that memtables fill no faster than they are written out.
+const BREATH_MAX: Duration = Duration::from_millis(100);
+const BREATH_STEP: Duration = Duration::from_millis(1);
 /// How often a waiting thread looks whether the store failed or closes.
 const WAIT_STEP: Duration = Duration::from_millis(50);
 
@@ -50,6 +53,8 @@ pub(in crate::store::sled) struct Index {
     pub(in crate::store::sled) flush_pacer: Pacer,
     pub(in crate::store::sled) merge_pacer: Pacer,
     manifest: Mutex<Manifest>,
+    /// Of the manifest's dead runs, those that nobody has begun to remove.
+    left_over: Mutex<Vec<u32>>,
     hands: Mutex<Hands>,
     changed: Condvar,
     memtable_keys_max: usize,
@@ -74,8 +79,10 @@ impl Index {
                 runs,
             }),
             live: RwLock::new(live),
-            flush_pacer: Pacer::new(FROZEN_MAX as u64 * memtable_bytes),
+            // A second full memtable leaves no time for pauses.
+            flush_pacer: Pacer::new(memtable_bytes),
             merge_pacer: Pacer::new(TOLERATED_MERGE_MEMTABLES * memtable_bytes),
+            left_over: Mutex::new(manifest.dead.clone()),
             manifest: Mutex::new(manifest),
             hands: Mutex::new(Hands::default()),
             changed: Condvar::new(),
@@ -103,6 +110,19 @@ impl Index {
             return Ok(Some(sequence));
         }
         self.snapshot.load().find(engine, key)
+    }
+
+    /// Holds a commit up for a moment where the live memtable fills faster than the frozen ones are written. Without that,
+    /// commits would run at full speed until [`Self::freeze`] has to wait, and then all callers would wait together,
+    /// for half a second.
+    pub(in crate::store::sled) fn breathe(&self) {
+        let room = (FROZEN_MAX * self.memtable_keys_max * ENTRY_BYTES) as u64;
+        let live = (self.live.read().len() * ENTRY_BYTES) as u64;
+        let mut waited = Duration::ZERO;
+        while live + self.flush_pacer.owed_bytes() > room && waited < BREATH_MAX {
+            std::thread::sleep(BREATH_STEP);
+            waited += BREATH_STEP;
+        }
     }
 
     /// Waits until the background threads can take another memtable, then freezes the live one
@@ -260,6 +280,11 @@ impl Index {
         drop(manifest);
         self.recount_merge_debt();
         Ok(())
+    }
+
+    /// Hands out a run that an earlier process did not remove.
+    pub(super) fn next_left_over(&self) -> Option<u32> {
+        self.left_over.lock().pop()
     }
 
     /// Forgets a dead run whose pages are gone. The manifest on disk learns of it with its next

@@ -1,5 +1,5 @@
 //! A blocked Bloom filter: eight bits of one 64-byte block per key, so a lookup touches one line of
-//! cache. At 16 bits per key about one absent key in a thousand is answered "maybe", at 24 one in ten thousand.
+//! cache. At 16 bits per key about one absent key in a thousand is answered "maybe", at 20 one in three thousand.
 
 /// Bytes of a block.
 pub(in crate::store::sled) const BLOCK_BYTES: usize = 64;

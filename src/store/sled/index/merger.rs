@@ -20,6 +20,10 @@ pub(in crate::store::sled) fn run(
     core: &Core,
     levels: impl Fn(u32) -> bool,
 ) -> Result<(), StoreError> {
+    while let Some(run) = core.index.next_left_over() {
+        remove_run(&core.engine, run, |bytes| core.index.merge_pacer.wrote(bytes))?;
+        core.index.buried(run);
+    }
     while let Some(inputs) = core.index.next_merge(&core.engine, &levels) {
         merge(core, &inputs)?;
         for input in inputs {

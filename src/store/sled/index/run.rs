@@ -23,8 +23,9 @@ pub(in crate::store::sled) const PAGE_VERSION: u8 = 1;
 pub(super) const SEQUENCE_BYTES: usize = 5;
 /// Bytes of an entry on a page.
 pub(super) const ENTRY_BYTES: usize = KEY_BYTES + SEQUENCE_BYTES;
-/// Entries of a full page.
-pub(super) const PAGE_ENTRIES_MAX: usize = 250;
+/// Entries of a full page. sled reads a leaf of up to 16 pages to get at one of them, so small pages make lookups cheaper;
+/// many make merging dearer.
+pub(super) const PAGE_ENTRIES_MAX: usize = 100;
 /// First keys in one part of the fences.
 pub(super) const FENCES_PER_PART: usize = 300;
 /// Filter blocks in one part.
@@ -56,7 +57,7 @@ pub(in crate::store::sled) struct RunSummary {
 #[derive(Debug)]
 pub(in crate::store::sled) struct Run {
     pub(in crate::store::sled) summary: RunSummary,
-    // Packed, since there is one for every 250 keys of the store.
+    // Packed, since there is one for every hundred keys of the store.
     fences: Vec<[u8; KEY_BYTES]>,
     filter: Filter,
 }
