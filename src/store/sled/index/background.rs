@@ -79,8 +79,7 @@ impl Index {
                 runs,
             }),
             live: RwLock::new(live),
-            // A second full memtable leaves no time for pauses.
-            flush_pacer: Pacer::new(memtable_bytes),
+            flush_pacer: Pacer::new(FROZEN_MAX as u64 * memtable_bytes),
             merge_pacer: Pacer::new(TOLERATED_MERGE_MEMTABLES * memtable_bytes),
             left_over: Mutex::new(manifest.dead.clone()),
             manifest: Mutex::new(manifest),
@@ -118,6 +117,8 @@ impl Index {
     pub(in crate::store::sled) fn breathe(&self) {
         let room = (FROZEN_MAX * self.memtable_keys_max * ENTRY_BYTES) as u64;
         let live = (self.live.read().len() * ENTRY_BYTES) as u64;
+        // While it fills there is time to write the frozen ones without haste; when it is full there is none.
+        self.flush_pacer.expect(live);
         let mut waited = Duration::ZERO;
         while live + self.flush_pacer.owed_bytes() > room && waited < BREATH_MAX {
             std::thread::sleep(BREATH_STEP);

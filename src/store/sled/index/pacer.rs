@@ -22,6 +22,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(in crate::store::sled) struct Pacer {
     owed_bytes: AtomicU64,
+    expected_bytes: AtomicU64,
     tolerated_bytes: u64,
     since_pause_bytes: AtomicU64,
     stopping: AtomicBool,
@@ -32,6 +33,7 @@ impl Pacer {
     pub(super) fn new(tolerated_bytes: u64) -> Self {
         Self {
             owed_bytes: AtomicU64::new(0),
+            expected_bytes: AtomicU64::new(0),
             tolerated_bytes: tolerated_bytes.max(1),
             since_pause_bytes: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
@@ -46,6 +48,11 @@ impl Pacer {
     /// Sets the debt anew, when work was found or finished.
     pub(super) fn set_owed(&self, bytes: u64) {
         self.owed_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Says what will be owed before long. It presses as much as what is owed.
+    pub(super) fn expect(&self, bytes: u64) {
+        self.expected_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Adds to the debt.
@@ -78,7 +85,8 @@ impl Pacer {
     }
 
     fn pause_after(&self, bytes: u64) -> Duration {
-        let pressure = self.owed_bytes() as f64 / self.tolerated_bytes as f64;
+        let pressing = self.owed_bytes() + self.expected_bytes.load(Ordering::Relaxed);
+        let pressure = pressing as f64 / self.tolerated_bytes as f64;
         if pressure >= 1.0 {
             return Duration::ZERO;
         }
@@ -104,6 +112,9 @@ mod tests {
         let pressed = pacer.pause_after(BURST_BYTES);
         pacer.owe(1 << 19);
         assert!(Duration::ZERO < pressed && pressed < relaxed && relaxed <= PAUSE_MAX);
+        assert_eq!(pacer.pause_after(BURST_BYTES), Duration::ZERO);
+        pacer.set_owed(1 << 19);
+        pacer.expect(1 << 19);
         assert_eq!(pacer.pause_after(BURST_BYTES), Duration::ZERO);
     }
 
