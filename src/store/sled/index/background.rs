@@ -23,6 +23,9 @@ use crate::{
 
 /// Frozen memtables that may wait for the flusher before commits wait for it.
 const FROZEN_MAX: usize = 2;
+/// What writing out one key costs, as bytes. Besides its page that is its part of fences, filter, totals and the last sync:
+/// with those left out, the debt would be paid while a third of the time is still to come.
+const FLUSH_BYTES_PER_KEY: usize = ENTRY_BYTES * 3 / 2;
 /// Merging may owe this many memtables' worth of bytes before it goes at full speed.
 const TOLERATED_MERGE_MEMTABLES: u64 = 64;
 /// The longest that one commit is held up so that memtables fill no faster than they are written out.
@@ -62,6 +65,11 @@ pub(in crate::store::sled) struct Index {
     runs_max: usize,
 }
 
+/// The bytes that the flusher owes for so many keys.
+fn flush_debt(keys: usize) -> u64 {
+    (keys * FLUSH_BYTES_PER_KEY) as u64
+}
+
 impl Index {
     pub(in crate::store::sled) fn new(
         options: &StoreOptions,
@@ -79,7 +87,7 @@ impl Index {
                 runs,
             }),
             live: RwLock::new(live),
-            flush_pacer: Pacer::new(FROZEN_MAX as u64 * memtable_bytes),
+            flush_pacer: Pacer::new(flush_debt(FROZEN_MAX * options.memtable_keys_max)),
             merge_pacer: Pacer::new(TOLERATED_MERGE_MEMTABLES * memtable_bytes),
             left_over: Mutex::new(manifest.dead.clone()),
             manifest: Mutex::new(manifest),
@@ -115,8 +123,8 @@ impl Index {
     /// commits would run at full speed until [`Self::freeze`] has to wait, and then all callers would wait together,
     /// for half a second.
     pub(in crate::store::sled) fn breathe(&self) {
-        let room = (FROZEN_MAX * self.memtable_keys_max * ENTRY_BYTES) as u64;
-        let live = (self.live.read().len() * ENTRY_BYTES) as u64;
+        let room = flush_debt(FROZEN_MAX * self.memtable_keys_max);
+        let live = flush_debt(self.live.read().len());
         // While it fills there is time to write the frozen ones without haste; when it is full there is none.
         self.flush_pacer.expect(live);
         let mut waited = Duration::ZERO;
@@ -157,7 +165,7 @@ impl Index {
             changed
         });
         drop(live);
-        self.flush_pacer.owe((frozen.memtable.len() * ENTRY_BYTES) as u64);
+        self.flush_pacer.owe(flush_debt(frozen.memtable.len()));
         hands.to_flush.push_back(frozen);
         self.changed.notify_all();
         Ok(())
@@ -233,7 +241,12 @@ impl Index {
             snapshot.frozen.retain(|memtable| !Arc::ptr_eq(memtable, &frozen.memtable));
             snapshot.runs.extend(run.clone());
         })?;
-        self.hands.lock().to_flush.pop_front();
+        let mut hands = self.hands.lock();
+        hands.to_flush.pop_front();
+        // What was written is not to the byte what was owed for it.
+        let waiting = hands.to_flush.iter().map(|frozen| flush_debt(frozen.memtable.len()));
+        self.flush_pacer.set_owed(waiting.sum());
+        drop(hands);
         self.changed.notify_all();
         Ok(())
     }
