@@ -7,6 +7,7 @@
 mod access;
 mod access_log;
 mod actor;
+pub mod bytes_codec;
 mod catalog;
 mod client_rates;
 mod convert;

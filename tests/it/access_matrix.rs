@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{Method, StatusCode, uri::PathAndQuery};
 use meterd::{
+    api::bytes_codec::BytesCodec,
     api::pb::{
         self,
         meterd::v1::{CreateClientRequest, CreateOrganizationRequest},
@@ -18,7 +19,6 @@ use tonic::{Code, Request};
 
 use crate::support::{
     http::call,
-    raw::Raw,
     server::{Setup, TOKEN, TestServer, noon},
     tokens::Key,
 };
@@ -36,7 +36,7 @@ async fn over_grpc(server: &TestServer, path: &str, credentials: &Credentials) -
         request.metadata_mut().insert(*name, value.parse().unwrap());
     }
     let path = PathAndQuery::try_from(path).unwrap();
-    match client.unary(request, path, Raw).await {
+    match client.unary(request, path, BytesCodec).await {
         Ok(_) => Code::Ok,
         Err(status) => status.code(),
     }

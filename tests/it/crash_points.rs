@@ -4,9 +4,11 @@
 //! binary again, with one test and some variables.
 
 use std::{
+    collections::BTreeSet,
     io::Write as _,
     path::Path,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -19,7 +21,10 @@ use meterd::{
 };
 use uuid::Uuid;
 
-use crate::support::usage::{all_totals, commit, organization, record, submission};
+use crate::support::{
+    closed_store::open_tree,
+    usage::{all_totals, commit, organization, record, submission},
+};
 
 const POINTS: [FaultPoint; 9] = [
     FaultPoint::CommitWrite,
@@ -110,6 +115,23 @@ fn dying_at_any_step_loses_nothing_that_was_acknowledged() {
             let counted: u64 =
                 all_totals(&store, "alpha").iter().map(|(_, _, total)| total.records).sum();
             assert_eq!(counted, store.statistics().records, "{name:?} after {passes}");
+            assert_eq!(runs_left_over(store, directory.path()), 0, "{name:?} after {passes}");
         }
     }
+}
+
+/// Runs that something is stored of, beyond those of the index, once all work in the background is done. Closes the store.
+fn runs_left_over(store: SledStore, directory: &Path) -> usize {
+    let began = Instant::now();
+    while !store.is_idle() {
+        assert!(began.elapsed() < Duration::from_secs(60), "the store is never done");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let statistics = store.statistics();
+    assert_eq!(statistics.background_bytes_owed, 0, "nothing to do, and something owed");
+    drop(store);
+    // Pages, fences and filters: a byte for the kind, then the run.
+    let ids =
+        open_tree(directory).range([0x20]..[0x23]).map(|entry| entry.unwrap().0[1..5].to_vec());
+    ids.collect::<BTreeSet<_>>().len() - statistics.index_runs
 }

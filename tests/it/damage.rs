@@ -12,7 +12,10 @@ use meterd::{
 };
 use uuid::Uuid;
 
-use crate::support::usage::{all_records, all_totals, commit, organization, record, submission};
+use crate::support::{
+    closed_store::open_tree,
+    usage::{all_records, all_totals, commit, organization, record, submission},
+};
 
 const LOG: u8 = 0x10;
 const RUN_PAGE: u8 = 0x20;
@@ -52,13 +55,7 @@ fn sum(store: &SledStore) -> Total {
 
 /// Changes a stored value behind the store's back.
 fn tamper(directory: &Path, prefix: u8, nth: usize, change: impl Fn(&mut Vec<u8>)) {
-    let tree = loop {
-        // The store that was just closed may hold the lock for a moment.
-        match sled::open(directory) {
-            Ok(tree) => break tree,
-            Err(_) => std::thread::yield_now(),
-        }
-    };
+    let tree = open_tree(directory);
     let (key, value) = tree.scan_prefix([prefix]).nth(nth).unwrap().unwrap();
     let mut value = value.to_vec();
     change(&mut value);
@@ -153,12 +150,7 @@ fn a_lost_end_of_the_log_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
     write_store(directory.path());
     {
-        let tree = loop {
-            match sled::open(directory.path()) {
-                Ok(tree) => break tree,
-                Err(_) => std::thread::yield_now(),
-            }
-        };
+        let tree = open_tree(directory.path());
         let keys: Vec<_> = tree.scan_prefix([LOG]).keys().skip(10).map(Result::unwrap).collect();
         keys.iter().for_each(|key| drop(tree.remove(key).unwrap()));
         tree.flush().unwrap();

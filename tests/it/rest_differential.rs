@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use http::{Method, StatusCode, uri::PathAndQuery};
+use meterd::api::bytes_codec::BytesCodec;
 use meterd::api::pb;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use prost::Message as _;
@@ -18,7 +19,6 @@ use tonic::Request;
 use crate::support::{
     http::call,
     random::Random,
-    raw::Raw,
     server::{TOKEN, TestServer},
 };
 
@@ -234,7 +234,7 @@ async fn over_grpc(
     let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
     let mut call = Request::new(Bytes::from(request.encode_to_vec()));
     call.metadata_mut().insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());
-    match client.unary(call, PathAndQuery::try_from(path).unwrap(), Raw).await {
+    match client.unary(call, PathAndQuery::try_from(path).unwrap(), BytesCodec).await {
         Ok(answer) => {
             let message = DynamicMessage::decode(method.output(), answer.into_inner()).unwrap();
             let json = message.serialize_with_options(serde_json::value::Serializer, &options);

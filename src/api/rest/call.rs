@@ -1,14 +1,11 @@
 //! Calling a method in process, bytes in and bytes out, through the same routes that serve gRPC.
 
 use axum::Router;
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, header, uri::PathAndQuery};
-use tonic::{
-    Request, Response, Status, Streaming,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    metadata::MetadataMap,
-};
+use tonic::{Request, Response, Status, Streaming, client::Grpc, metadata::MetadataMap};
+
+use crate::api::bytes_codec::BytesCodec;
 
 /// Headers that speak of the HTTP request, not of the call.
 const OF_THE_REQUEST: [HeaderName; 11] = [
@@ -82,42 +79,4 @@ pub(super) fn request(
         headers.remove(name);
     }
     Request::from_parts(MetadataMap::from_headers(headers), known, message)
-}
-
-/// Passes messages through as they are.
-#[derive(Debug, Clone, Copy)]
-struct BytesCodec;
-
-impl Codec for BytesCodec {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for BytesCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(message);
-        Ok(())
-    }
-}
-
-impl Decoder for BytesCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
 }

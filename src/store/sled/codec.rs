@@ -284,5 +284,12 @@ mod tests {
     fn a_number_that_is_too_long_is_refused() {
         assert_eq!(Reader::new(&[0xff; 19]).varint(), Err(Malformed::Content));
         assert_eq!(Reader::new(&[0xff]).varint(), Err(Malformed::Truncated));
+        let mut most = Vec::new();
+        put_varint(&mut most, u64::MAX.into());
+        assert_eq!(Reader::new(&most).varint_u64(), Ok(u64::MAX));
+        most.clear();
+        put_varint(&mut most, u128::from(u64::MAX) + 1);
+        assert_eq!(Reader::new(&most).varint_u64(), Err(Malformed::Content));
+        assert_eq!(Reader::new(&[0xff; 11]).varint_u64(), Err(Malformed::Content));
     }
 }

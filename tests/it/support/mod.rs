@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod blocking_store;
+pub mod closed_store;
 pub mod command;
 pub mod gate;
 pub mod http;
@@ -9,7 +10,6 @@ pub mod load;
 pub mod process;
 pub mod queries;
 pub mod random;
-pub mod raw;
 pub mod server;
 pub mod tokens;
 pub mod usage;

@@ -7,10 +7,7 @@ pub(super) mod unary;
 
 use std::{sync::Arc, time::Duration};
 
-use tonic::{
-    Code, Status,
-    codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-};
+use tonic::{Code, Status};
 
 use super::{
     measure::Run,
@@ -93,48 +90,5 @@ impl From<Status> for Failure {
                     | Code::Unimplemented
             ),
         }
-    }
-}
-
-/// Messages that are bytes already.
-#[derive(Debug, Clone, Copy, Default)]
-struct Bytewise;
-
-impl Codec for Bytewise {
-    type Encode = bytes::Bytes;
-    type Decode = bytes::Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Bytewise {
-    type Item = bytes::Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: bytes::Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        bytes::BufMut::put(out, item);
-        Ok(())
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::default()
-    }
-}
-
-impl Decoder for Bytewise {
-    type Item = bytes::Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<bytes::Bytes>, Status> {
-        let length = bytes::Buf::remaining(message);
-        Ok(Some(bytes::Buf::copy_to_bytes(message, length)))
     }
 }

@@ -17,9 +17,9 @@ use super::{
         wire,
         workload::{Lane, Message},
     },
-    Bytewise, Caller, all_missing,
+    Caller, all_missing,
 };
-use crate::cli::connection::Connection;
+use crate::{api::bytes_codec::BytesCodec, cli::connection::Connection};
 
 const METHOD: PathAndQuery =
     PathAndQuery::from_static("/meterd.v1.UsageIngestService/StreamProductUsage");
@@ -75,7 +75,7 @@ impl StreamCaller {
         client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
         let requests = Request::new(ReceiverStream::new(requests));
         let mut answers = None;
-        let mut opening = Box::pin(client.streaming(requests, METHOD, Bytewise));
+        let mut opening = Box::pin(client.streaming(requests, METHOD, BytesCodec));
         let (mut sequence, mut ended, mut request_bytes) = (0, false, 0);
         let mut spare = Vec::new();
         let mut verdicts = Vec::new();

@@ -12,9 +12,9 @@ use super::{
         wire,
         workload::{Message, Plan},
     },
-    Bytewise, Transport,
+    Transport,
 };
-use crate::cli::connection::Connection;
+use crate::{api::bytes_codec::BytesCodec, cli::connection::Connection};
 
 const METHOD: PathAndQuery = PathAndQuery::from_static(
     "/yandex.cloud.marketplace.metering.v1.ImageProductUsageService/Write",
@@ -52,7 +52,7 @@ impl Transport for UnaryCalls {
             nothing_stored: true,
         })?;
         let request = Request::new(Bytes::from(request));
-        let response = self.client.unary(request, METHOD, Bytewise).await?;
+        let response = self.client.unary(request, METHOD, BytesCodec).await?;
         let conflicts = response.metadata().contains_key(CONFLICTS_METADATA);
         let read = wire::read_write_response(response.get_ref(), message, verdicts);
         if conflicts {
