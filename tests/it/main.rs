@@ -50,6 +50,7 @@ mod store_documents;
 mod store_model;
 mod store_pages;
 mod support;
+mod tampering;
 mod tls;
 mod usage_batches;
 mod usage_queries;

@@ -30,6 +30,7 @@ use super::{
         LogEntry,
         api_events::ApiEvents,
         batch_part::BatchPart,
+        chain::Chain,
         chunk::Chunk,
         read::{self, missing},
     },
@@ -125,11 +126,15 @@ struct Replay<'a> {
 impl Replay<'_> {
     /// Replays the log from `checkpoint`; answers where it ends.
     fn run(&mut self, checkpoint: LogSequence) -> Result<LogEnd, StoreError> {
+        let (mut chain, last_stored_time) = if checkpoint > LogSequence(0) {
+            let value = read::value(self.engine, checkpoint)?;
+            let stored_time = LogEntry::decode(checkpoint, &value)?.stored_time();
+            (Chain::after(checkpoint, &value), stored_time)
+        } else {
+            (Chain::start(), Timestamp::UNIX_EPOCH)
+        };
         let mut end =
-            LogEnd { last: checkpoint, last_stored_time: Timestamp::UNIX_EPOCH, asset_usages: 0 };
-        if checkpoint > LogSequence(0) {
-            end.last_stored_time = read::entry(self.engine, checkpoint)?.stored_time();
-        }
+            LogEnd { last: checkpoint, link: chain.link(), last_stored_time, asset_usages: 0 };
         self.rollups.publish(Vec::new(), checkpoint)?;
         let first = LogSequence(checkpoint.0 + 1);
         for entry in self.engine.range(log_key(first)..=log_key(LogSequence(u64::MAX))) {
@@ -138,7 +143,8 @@ impl Replay<'_> {
             if log_sequence(&key) != Some(expected) {
                 return Err(missing(expected));
             }
-            let entry = LogEntry::decode(expected, &value)?;
+            let (entry, previous) = LogEntry::decode_linked(expected, &value)?;
+            chain.follow(expected, &value, previous)?;
             let asset_usages = match &entry {
                 LogEntry::Records(chunk) => {
                     self.chunk(chunk)?;
@@ -155,6 +161,7 @@ impl Replay<'_> {
             };
             end = LogEnd {
                 last: expected,
+                link: chain.link(),
                 last_stored_time: entry.stored_time(),
                 asset_usages: end.asset_usages + asset_usages,
             };

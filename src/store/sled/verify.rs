@@ -14,12 +14,15 @@ use uuid::Uuid;
 use super::{
     batches::{self, BatchPlace},
     core::Core,
+    engine::Engine,
     index::{
         key::{UuidKey, UuidKind},
         run::Page,
     },
     keyspace::{KeySpace, log_key, log_sequence},
-    log::{LogEntry, api_events::ApiEvents, batch_part::BatchPart, chunk::Chunk, read},
+    log::{
+        LogEntry, api_events::ApiEvents, batch_part::BatchPart, chain::Chain, chunk::Chunk, read,
+    },
     options::{OpenError, StoreOptions},
     recovery,
     rollup::{
@@ -107,9 +110,7 @@ pub fn verify(
         Ok(opened) => opened,
         // Damage in what opening reads is a finding like any other.
         Err(OpenError::Store(StoreError::Damaged(what))) => {
-            let mut report = VerifyReport::default();
-            report.differ(what.to_string());
-            return Ok(report);
+            return log_alone(data_dir, &what);
         }
         Err(error) => return Err(error),
     };
@@ -119,6 +120,61 @@ pub fn verify(
     check.batches()?;
     check.totals(recounted)?;
     Ok(check.report)
+}
+
+/// Reads the log of a store that cannot be opened because of `what`.
+fn log_alone(data_dir: &Path, what: &str) -> Result<VerifyReport, OpenError> {
+    let engine = Engine::open(&StoreOptions::new(data_dir))?;
+    let mut report = VerifyReport::default();
+    let mut walk = LogWalk::default();
+    for entry in engine.prefix(&KeySpace::Log.only()) {
+        let (key, value) = entry?;
+        walk.step(&key, &value, &mut report);
+    }
+    // What the walk found comes first, since it goes from the beginning.
+    if !report.differences.iter().any(|difference| difference == what) {
+        report.differ(what.to_owned());
+    }
+    Ok(report)
+}
+
+/// Goes along the log.
+struct LogWalk {
+    expected: u64,
+    chain: Chain,
+}
+
+impl Default for LogWalk {
+    fn default() -> Self {
+        Self { expected: 1, chain: Chain::start() }
+    }
+}
+
+impl LogWalk {
+    /// Checks the next value by itself and by the one before, and reads it.
+    fn step(&mut self, key: &[u8], value: &[u8], report: &mut VerifyReport) -> Option<LogEntry> {
+        let sequence = log_sequence(key).unwrap_or_default();
+        self.end(LogSequence(sequence.0.saturating_sub(1)), report);
+        self.expected = sequence.0 + 1;
+        report.log_chunks += 1;
+        let decoded = LogEntry::decode_linked(sequence, value);
+        let previous = decoded.as_ref().ok().and_then(|(_, previous)| *previous);
+        if let Err(error) = self.chain.follow(sequence, value, previous) {
+            report.differ(plain(&error));
+        }
+        decoded.map(|(entry, _)| entry).inspect_err(|error| report.differ(plain(error))).ok()
+    }
+
+    /// Misses whatever is not there up to `last`.
+    fn end(&mut self, last: LogSequence, report: &mut VerifyReport) {
+        match (self.expected, last.0) {
+            (first, last) if first > last => {}
+            (first, last) if first == last => {
+                report.differ(format!("log chunk {first}: is missing"));
+            }
+            (first, last) => report.differ(format!("log chunks {first} to {last}: are missing")),
+        }
+    }
 }
 
 /// What is damaged, without the preamble that the error has elsewhere.
@@ -145,28 +201,20 @@ impl Check<'_> {
     /// Reads every chunk, looks every uuid up, and recounts the totals.
     fn log(&mut self, last: LogSequence) -> Result<BTreeMap<RowKey, Slots>, StoreError> {
         let mut recounted = BTreeMap::new();
-        let mut expected = 1;
+        let mut walk = LogWalk::default();
         for entry in
             self.core.engine.range(log_key(LogSequence(0))..=log_key(LogSequence(u64::MAX)))
         {
             let (key, value) = entry?;
-            let sequence = log_sequence(&key).unwrap_or_default();
-            for missing in expected..sequence.0 {
-                self.report.differ(format!("log chunk {missing}: is missing"));
+            match walk.step(&key, &value, &mut self.report) {
+                Some(LogEntry::Records(chunk)) => self.chunk(&chunk, &mut recounted)?,
+                Some(LogEntry::BatchPart(part)) => self.batch_part(&part, &mut recounted)?,
+                Some(LogEntry::ApiEvents(events)) => self.api_events(&events, &mut recounted)?,
+                None => {}
             }
-            expected = sequence.0 + 1;
-            self.report.log_chunks += 1;
-            match LogEntry::decode(sequence, &value) {
-                Ok(LogEntry::Records(chunk)) => self.chunk(&chunk, &mut recounted)?,
-                Ok(LogEntry::BatchPart(part)) => self.batch_part(&part, &mut recounted)?,
-                Ok(LogEntry::ApiEvents(events)) => self.api_events(&events, &mut recounted)?,
-                Err(error) => self.report.differ(plain(&error)),
-            }
-            self.tick(VerifyPhase::Log, sequence.0, last.0);
+            self.tick(VerifyPhase::Log, walk.expected - 1, last.0);
         }
-        for missing in expected..=last.0 {
-            self.report.differ(format!("log chunk {missing}: is missing"));
-        }
+        walk.end(last, &mut self.report);
         Ok(recounted)
     }
 
