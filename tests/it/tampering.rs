@@ -3,10 +3,14 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use meterd::store::{
-    UsageStore,
-    sled::{SledStore, StoreOptions, verify},
+use meterd::{
+    domain::usage::LogSequence,
+    store::{
+        UsageStore,
+        sled::{LogHead, SledStore, StoreOptions, verify, verify_against},
+    },
 };
+use uuid::Uuid;
 
 use crate::support::{
     closed_store::open_tree,
@@ -121,4 +125,63 @@ fn a_log_that_begins_with_another_chunk_is_no_beginning() {
         forge(tree, 1, second);
     });
     assert!(is_named(&found, "log chunk 1: is not the beginning of a log"), "{found:?}");
+}
+
+/// Where the log of an untouched store ends.
+fn head(directory: &Path) -> LogHead {
+    SledStore::open(StoreOptions::new(directory)).unwrap().log_head()
+}
+
+fn differences_from(directory: &Path, known: &LogHead) -> Vec<String> {
+    verify_against(directory, Some(known), &mut |_| {}).unwrap().differences
+}
+
+#[test]
+fn a_log_that_went_on_still_leads_through_where_it_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    write_store(directory.path());
+    let known = head(directory.path());
+    assert_eq!(known.sequence, LogSequence(10));
+    {
+        let store = SledStore::open(StoreOptions::new(directory.path())).unwrap();
+        commit(&store, submission("alpha", vec![record(1000, "sku", 5, now())]), now()).unwrap();
+        assert_eq!(store.log_head().sequence, LogSequence(11));
+        assert_ne!(store.log_head().link, known.link);
+    }
+    assert_eq!(differences_from(directory.path(), &known), Vec::<String>::new());
+    let other = LogHead { store_id: Uuid::from_u128(1), ..known };
+    assert!(is_named(&differences_from(directory.path(), &other), "the store is "));
+}
+
+#[test]
+fn a_log_that_was_cut_off_or_written_anew_does_not_lead_through_where_it_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    write_store(directory.path());
+    let known = head(directory.path());
+    // The last value alone: no value after it tells.
+    {
+        let tree = open_tree(directory.path());
+        let mut altered = value(&tree, 10);
+        altered[FRAME_BYTES + 32 + 1] ^= 1;
+        forge(&tree, 10, altered);
+        tree.flush().unwrap();
+    }
+    assert_eq!(verify(directory.path(), &mut |_| {}).unwrap().differences, Vec::<String>::new());
+    assert!(is_named(
+        &differences_from(directory.path(), &known),
+        "log chunk 10: is not the one that the checkpoint was signed for"
+    ));
+
+    // Another history in its place, which is sound in itself, and shorter.
+    let other = tempfile::tempdir().unwrap();
+    {
+        let store = SledStore::open(StoreOptions::new(other.path())).unwrap();
+        commit(&store, submission("alpha", vec![record(1, "sku", 5, now())]), now()).unwrap();
+    }
+    let found = differences_from(other.path(), &known);
+    assert!(is_named(&found, "the store is "), "{found:?}");
+    assert!(
+        is_named(&found, "the log ends at chunk 1, the checkpoint was signed at chunk 10"),
+        "{found:?}"
+    );
 }

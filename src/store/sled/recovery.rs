@@ -6,7 +6,9 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    panic::resume_unwind,
     sync::Arc,
+    thread,
 };
 
 use jiff::Timestamp;
@@ -54,21 +56,22 @@ pub(super) fn open(options: StoreOptions) -> Result<(Core, LogEnd), OpenError> {
     let organizations = Organizations::load(&engine)?;
     let mut manifest = Manifest::load(&engine)?;
     find_left_over_runs(&engine, &mut manifest)?;
-    let runs = manifest
-        .runs
-        .iter()
-        .map(|summary| Run::load(&engine, *summary).map(Arc::new))
-        .collect::<Result<Vec<_>, _>>()?;
     let hasher = KeyHasher::new(&identity.hash_seed);
     let rollups = Rollups::default();
-    let checkpoint = manifest.checkpoint;
     let mut replay = Replay {
         engine: &engine,
         rollups: &rollups,
         live: Memtable::new(hasher, options.memtable_keys_max),
         included: HashMap::new(),
     };
-    let end = replay.run(checkpoint)?;
+    // One reads what grows with the store, the other what came since the checkpoint, and neither needs the other.
+    let (runs, end) = thread::scope(|scope| {
+        let loading = scope.spawn(|| load_runs(&engine, &manifest));
+        let end = replay.run(manifest.checkpoint);
+        let runs = loading.join().unwrap_or_else(|panic| resume_unwind(panic));
+        (runs, end)
+    });
+    let (runs, end) = (runs?, end?);
     let live = replay.live;
     if let Some((_, noted)) = noted
         && noted > end.last
@@ -80,6 +83,10 @@ pub(super) fn open(options: StoreOptions) -> Result<(Core, LogEnd), OpenError> {
     let head = Head::open(&options.data_dir, identity.store_id, end.last)?;
     let index = Index::new(&options, hasher, manifest, runs, live);
     Ok((Core { engine, options, identity, head, organizations, index, rollups }, end))
+}
+
+fn load_runs(engine: &Engine, manifest: &Manifest) -> Result<Vec<Arc<Run>>, StoreError> {
+    manifest.runs.iter().map(|summary| Run::load(engine, *summary).map(Arc::new)).collect()
 }
 
 /// Finds the runs that are dead or were never published. The mergers remove their pages: there may be hundreds of

@@ -6,6 +6,7 @@
 
 mod events;
 mod records;
+pub(super) mod watch;
 
 use std::hash::{BuildHasher as _, Hash};
 

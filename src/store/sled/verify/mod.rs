@@ -4,6 +4,8 @@
 //! exactly as many keys as the log holds records: together that makes them equal, without holding
 //! either in memory. Totals are recounted in memory, one entry per series and quarter hour.
 
+mod log_walk;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -11,18 +13,17 @@ use std::{
 
 use uuid::Uuid;
 
+use self::log_walk::LogWalk;
 use super::{
+    LogHead,
     batches::{self, BatchPlace},
     core::Core,
-    engine::Engine,
     index::{
         key::{UuidKey, UuidKind},
         run::Page,
     },
-    keyspace::{KeySpace, log_key, log_sequence},
-    log::{
-        LogEntry, api_events::ApiEvents, batch_part::BatchPart, chain::Chain, chunk::Chunk, read,
-    },
+    keyspace::{KeySpace, log_key},
+    log::{LogEntry, api_events::ApiEvents, batch_part::BatchPart, chunk::Chunk, read},
     options::{OpenError, StoreOptions},
     recovery,
     rollup::{
@@ -64,6 +65,8 @@ pub struct VerifyReport {
     pub records: u64,
     /// Chunks of the log.
     pub log_chunks: u64,
+    /// Those of them that do not say which one they follow: they are from before there were links.
+    pub unlinked_chunks: u64,
     /// Keys in the uuid index.
     pub index_keys: u64,
     /// Batches of asset usage.
@@ -102,6 +105,19 @@ pub fn verify(
     data_dir: &Path,
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<VerifyReport, OpenError> {
+    verify_against(data_dir, None, progress)
+}
+
+/// As [`verify`], and whether the log still leads through where it ended once: what is before that place is then what it
+/// was, and nothing was cut off. That says nothing of values from before there were links, except of the last of them.
+///
+/// # Errors
+/// As of [`verify`].
+pub fn verify_against(
+    data_dir: &Path,
+    known: Option<&LogHead>,
+    progress: &mut dyn FnMut(VerifyProgress),
+) -> Result<VerifyReport, OpenError> {
     if !data_dir.is_dir() {
         let source = std::io::Error::from(std::io::ErrorKind::NotFound);
         return Err(OpenError::Io { what: "cannot open", path: data_dir.to_owned(), source });
@@ -110,71 +126,18 @@ pub fn verify(
         Ok(opened) => opened,
         // Damage in what opening reads is a finding like any other.
         Err(OpenError::Store(StoreError::Damaged(what))) => {
-            return log_alone(data_dir, &what);
+            return log_walk::alone(data_dir, &what, known);
         }
         Err(error) => return Err(error),
     };
     let mut check = Check { core: &core, report: VerifyReport::default(), progress };
-    let recounted = check.log(end.last)?;
+    let walk = LogWalk::new(known);
+    walk.is_of(core.identity.store_id, &mut check.report);
+    let recounted = check.log(walk, end.last)?;
     check.index()?;
     check.batches()?;
     check.totals(recounted)?;
     Ok(check.report)
-}
-
-/// Reads the log of a store that cannot be opened because of `what`.
-fn log_alone(data_dir: &Path, what: &str) -> Result<VerifyReport, OpenError> {
-    let engine = Engine::open(&StoreOptions::new(data_dir))?;
-    let mut report = VerifyReport::default();
-    let mut walk = LogWalk::default();
-    for entry in engine.prefix(&KeySpace::Log.only()) {
-        let (key, value) = entry?;
-        walk.step(&key, &value, &mut report);
-    }
-    // What the walk found comes first, since it goes from the beginning.
-    if !report.differences.iter().any(|difference| difference == what) {
-        report.differ(what.to_owned());
-    }
-    Ok(report)
-}
-
-/// Goes along the log.
-struct LogWalk {
-    expected: u64,
-    chain: Chain,
-}
-
-impl Default for LogWalk {
-    fn default() -> Self {
-        Self { expected: 1, chain: Chain::start() }
-    }
-}
-
-impl LogWalk {
-    /// Checks the next value by itself and by the one before, and reads it.
-    fn step(&mut self, key: &[u8], value: &[u8], report: &mut VerifyReport) -> Option<LogEntry> {
-        let sequence = log_sequence(key).unwrap_or_default();
-        self.end(LogSequence(sequence.0.saturating_sub(1)), report);
-        self.expected = sequence.0 + 1;
-        report.log_chunks += 1;
-        let decoded = LogEntry::decode_linked(sequence, value);
-        let previous = decoded.as_ref().ok().and_then(|(_, previous)| *previous);
-        if let Err(error) = self.chain.follow(sequence, value, previous) {
-            report.differ(plain(&error));
-        }
-        decoded.map(|(entry, _)| entry).inspect_err(|error| report.differ(plain(error))).ok()
-    }
-
-    /// Misses whatever is not there up to `last`.
-    fn end(&mut self, last: LogSequence, report: &mut VerifyReport) {
-        match (self.expected, last.0) {
-            (first, last) if first > last => {}
-            (first, last) if first == last => {
-                report.differ(format!("log chunk {first}: is missing"));
-            }
-            (first, last) => report.differ(format!("log chunks {first} to {last}: are missing")),
-        }
-    }
 }
 
 /// What is damaged, without the preamble that the error has elsewhere.
@@ -199,9 +162,12 @@ impl Check<'_> {
     }
 
     /// Reads every chunk, looks every uuid up, and recounts the totals.
-    fn log(&mut self, last: LogSequence) -> Result<BTreeMap<RowKey, Slots>, StoreError> {
+    fn log(
+        &mut self,
+        mut walk: LogWalk<'_>,
+        last: LogSequence,
+    ) -> Result<BTreeMap<RowKey, Slots>, StoreError> {
         let mut recounted = BTreeMap::new();
-        let mut walk = LogWalk::default();
         for entry in
             self.core.engine.range(log_key(LogSequence(0))..=log_key(LogSequence(u64::MAX)))
         {
@@ -212,9 +178,10 @@ impl Check<'_> {
                 Some(LogEntry::ApiEvents(events)) => self.api_events(&events, &mut recounted)?,
                 None => {}
             }
-            self.tick(VerifyPhase::Log, walk.expected - 1, last.0);
+            self.tick(VerifyPhase::Log, walk.last(), last.0);
         }
         walk.end(last, &mut self.report);
+        self.report.unlinked_chunks = walk.unlinked();
         Ok(recounted)
     }
 
