@@ -14,6 +14,8 @@ mod demo;
 mod error;
 mod export;
 mod filters;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod lines;
 mod openapi;
 mod output;

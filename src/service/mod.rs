@@ -11,6 +11,8 @@ pub mod catalogs;
 pub mod clock;
 pub mod committer;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod page;
 pub mod product_usage;
 pub mod reports;

@@ -54,6 +54,14 @@ pub(super) fn finish_frame(frame: &mut [u8], version: u8, key: &[u8]) {
     }
 }
 
+/// A body in its frame.
+pub(super) fn frame(body: &[u8], version: u8, key: &[u8]) -> Vec<u8> {
+    let mut frame = start_frame(body.len());
+    frame.extend_from_slice(body);
+    finish_frame(&mut frame, version, key);
+    frame
+}
+
 /// Checks a frame and gives its body.
 pub(super) fn open_frame<'a>(
     frame: &'a [u8],
@@ -163,6 +171,16 @@ impl<'a> Reader<'a> {
     pub(super) fn varint_i64(&mut self) -> Result<i64, Malformed> {
         let coded = self.varint_u64()?;
         Ok((coded >> 1).cast_signed() ^ -(coded & 1).cast_signed())
+    }
+
+    /// How many things follow, of at least `bytes_min` bytes each: never more than there are bytes for, so that room can be
+    /// made for them.
+    pub(super) fn count(&mut self, bytes_min: usize) -> Result<u16, Malformed> {
+        let count = self.u16()?;
+        if usize::from(count) * bytes_min > self.bytes.len() {
+            return Err(Malformed::Truncated);
+        }
+        Ok(count)
     }
 
     /// A text of up to 255 bytes with its length in front.

@@ -32,9 +32,7 @@ impl Head {
     pub(super) fn read(directory: &Path) -> Result<Option<([u8; 16], LogSequence)>, OpenError> {
         let path = directory.join(FILE_NAME);
         match std::fs::read(&path) {
-            Ok(bytes) => {
-                Ok(bytes.chunks(SLOT_BYTES).filter_map(parse).max_by_key(|(_, sequence)| *sequence))
-            }
+            Ok(slots) => Ok(newest(&slots)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(failed("cannot read", path, source)),
         }
@@ -78,13 +76,23 @@ impl Head {
     }
 
     fn write(&self, last: LogSequence, slot: u64) -> std::io::Result<()> {
-        let mut bytes = Vec::with_capacity(SLOT_BYTES);
-        bytes.extend_from_slice(&last.0.to_le_bytes());
-        bytes.extend_from_slice(&self.store_id);
-        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
-        bytes.resize(SLOT_BYTES, 0);
-        self.file.write_all_at(&bytes, slot * SLOT_BYTES as u64)
+        self.file.write_all_at(&encode(&self.store_id, last), slot * SLOT_BYTES as u64)
     }
+}
+
+/// The bytes of a slot.
+pub(super) fn encode(store_id: &[u8; 16], last: LogSequence) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(SLOT_BYTES);
+    bytes.extend_from_slice(&last.0.to_le_bytes());
+    bytes.extend_from_slice(store_id);
+    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+    bytes.resize(SLOT_BYTES, 0);
+    bytes
+}
+
+/// What the slots of a head file say: the newest that is whole.
+pub(super) fn newest(slots: &[u8]) -> Option<([u8; 16], LogSequence)> {
+    slots.chunks(SLOT_BYTES).filter_map(parse).max_by_key(|(_, sequence)| *sequence)
 }
 
 fn parse(slot: &[u8]) -> Option<([u8; 16], LogSequence)> {

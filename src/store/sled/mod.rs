@@ -18,6 +18,8 @@ mod documents;
 mod durability;
 mod engine;
 mod faults;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod head;
 mod identity;
 mod index;

@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// The state of the index on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,8 +37,11 @@ impl Manifest {
     /// Reads the manifest; a store without one is new.
     pub(in crate::store::sled) fn load(engine: &Engine) -> Result<Self, StoreError> {
         let key = KeySpace::Manifest.only();
-        let Some(value) = engine.get(&key)? else { return Ok(Self::default()) };
-        codec::open_frame(&value, VERSION, &key)
+        engine.get(&key)?.map_or_else(|| Ok(Self::default()), |value| Self::decode(&key, &value))
+    }
+
+    pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<Self, StoreError> {
+        codec::open_frame(value, VERSION, key)
             .and_then(Self::parse)
             .map_err(|error| StoreError::Damaged(format!("uuid index manifest: {error}").into()))
     }
@@ -69,6 +72,12 @@ impl Manifest {
     pub(in crate::store::sled) fn store(&self, engine: &Engine) -> Result<(), StoreError> {
         engine.pass(FaultPoint::ManifestWrite)?;
         let key = KeySpace::Manifest.only();
+        engine.stage(&key, &self.encode(&key)?)?;
+        engine.flush()?;
+        engine.pass(FaultPoint::ManifestPublish)
+    }
+
+    pub(super) fn encode(&self, key: &[u8]) -> Result<Vec<u8>, StoreError> {
         let too_many = |_| StoreError::Unrepresentable("more than 65,535 runs");
         let mut frame = codec::start_frame(16 + self.runs.len() * 64);
         frame.extend_from_slice(&self.checkpoint.0.to_le_bytes());
@@ -86,10 +95,8 @@ impl Manifest {
         for run in &self.dead {
             frame.extend_from_slice(&run.to_le_bytes());
         }
-        codec::finish_frame(&mut frame, VERSION, &key);
-        engine.stage(&key, &frame)?;
-        engine.flush()?;
-        engine.pass(FaultPoint::ManifestPublish)
+        codec::finish_frame(&mut frame, VERSION, key);
+        Ok(frame)
     }
 }
 

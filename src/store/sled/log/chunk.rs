@@ -34,6 +34,8 @@ use crate::{
     },
 };
 
+/// Smallest encoding of one record (16 + 1 + 1 + 1 bytes).
+const RECORD_BYTES_MIN: usize = 19;
 /// Largest encoding of one record (16 + 3 + 10 + 10 bytes), and of one dimension (4 bytes and four
 /// texts of at most 1 + 200 bytes).
 const RECORD_BYTES_MAX: usize = 39;
@@ -78,7 +80,7 @@ impl Chunk {
         let (mut chunk, stored_nanos) = Self::parse_header(sequence, reader)?;
         let count = reader.u16()?;
         chunk.dimensions = (0..count).map(|_| parse_dimension(reader)).collect::<Result<_, _>>()?;
-        let count = reader.u16()?;
+        let count = reader.count(RECORD_BYTES_MIN)?;
         chunk.records.reserve(usize::from(count));
         for _ in 0..count {
             let record = parse_record(reader, stored_nanos)?;
@@ -262,6 +264,7 @@ mod tests {
         super::{LogEntry, sealed},
         *,
     };
+    use crate::store::sled::keyspace::log_key;
 
     fn dimension(number: usize) -> Dimension {
         let target = UsageTarget {
@@ -330,6 +333,17 @@ mod tests {
             }
             assert_eq!(seen, 1000);
         }
+    }
+
+    #[test]
+    fn more_records_than_there_are_bytes_for_are_refused() {
+        let (sequence, value) = write(1, 1).remove(0);
+        let mut body = value[codec::FRAME_BYTES..].to_vec();
+        let count = body.len() - 16 - 1 - 9 - 1 - 2;
+        assert_eq!(body[count..count + 2], [1, 0]);
+        body[count..count + 2].copy_from_slice(&[0xFF; 2]);
+        let value = codec::frame(&body, super::super::VERSION, &log_key(sequence));
+        assert!(decode(sequence, &value).unwrap_err().to_string().contains("ends too early"));
     }
 
     #[test]
