@@ -9,16 +9,24 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use http::{HeaderValue, header};
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version, header};
 use tonic::Status;
 use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use tower_http::{CompressionLevel, compression::Compression, decompression::RequestDecompression};
+use tower_http::{
+    CompressionLevel,
+    compression::{
+        Compression,
+        predicate::{DefaultPredicate, Predicate as _},
+    },
+    decompression::RequestDecompression,
+};
 
 use super::{
     documents::Documents,
-    layers::{self, Call, Layers},
+    layers::{self, Call, HoldsNothing, Intake, Layers},
     oauth::TokenEndpoint,
+    request_bytes::{Held, PROBE_BYTES_MAX, RequestBytes, STRANGER_BYTES_MAX, read_of_stranger},
     rest::{Failure, Matched, Rest, dialect::Dialect},
     self_metering::Protocol,
 };
@@ -28,6 +36,7 @@ use crate::auth::rpc_permissions;
 #[derive(Clone)]
 pub(super) struct Front {
     layers: Layers,
+    requests: RequestBytes,
     handlers: Router,
     rest: Arc<Rest>,
     documents: Arc<Documents>,
@@ -37,6 +46,7 @@ pub(super) struct Front {
 impl Front {
     pub(super) fn new(
         layers: Layers,
+        requests: RequestBytes,
         handlers: Router,
         rest: Rest,
         documents: Documents,
@@ -44,6 +54,7 @@ impl Front {
     ) -> Self {
         Self {
             layers,
+            requests,
             handlers,
             rest: Arc::new(rest),
             documents: Arc::new(documents),
@@ -55,9 +66,31 @@ impl Front {
         let call = Call::of_method(request.uri().path(), protocol);
         let refuse = async |status: Status, _: Option<Body>, _: &HeaderValue| status.into_http();
         layers::around(&self.layers, call, request, refuse, |request| async {
-            infallible(self.handlers.clone().oneshot(request).await)
+            match self.take_in(call.intake(), request).await {
+                Ok((request, _held)) => infallible(self.handlers.clone().oneshot(request).await),
+                Err(status) => status.into_http(),
+            }
         })
         .await
+    }
+
+    /// Reads what is to be read of a request over gRPC before it is decoded.
+    async fn take_in(&self, intake: Intake, request: Request) -> Result<(Request, Held), Status> {
+        let (parts, body) = request.into_parts();
+        let (body, held) = match intake {
+            Intake::AsItComes => (body, Held::default()),
+            Intake::Whole => {
+                let (bytes, held) = self.requests.read_grpc(body).await?;
+                (Body::from(bytes), held)
+            }
+            Intake::OfStranger => {
+                (Body::from(read_of_stranger(body, STRANGER_BYTES_MAX).await?), Held::default())
+            }
+            Intake::OfProbe => {
+                (Body::from(read_of_stranger(body, PROBE_BYTES_MAX).await?), Held::default())
+            }
+        };
+        Ok((Request::from_parts(parts, body), held))
     }
 
     async fn grpc_web(&self, request: Request) -> Response {
@@ -172,9 +205,16 @@ async fn compressed(front: &Front, request: Request) -> Response {
     let rest = service_fn(|request: http::Request<_>| async {
         Ok::<_, Infallible>(front.rest(request.map(Body::new)).await)
     });
-    let service =
-        Compression::new(RequestDecompression::new(rest)).quality(CompressionLevel::Fastest);
+    let service = Compression::new(RequestDecompression::new(rest))
+        .quality(CompressionLevel::Fastest)
+        .compress_when(DefaultPredicate::new().and(has_place));
     infallible(service.oneshot(request).await).map(Body::new)
+}
+
+/// A compressor takes up to a MiB until its last byte is taken, so that it takes a place among the calls as well. Answers
+/// to strangers have none: documents, and what was refused.
+fn has_place(_: StatusCode, _: Version, _: &HeaderMap, extensions: &Extensions) -> bool {
+    extensions.get::<HoldsNothing>().is_none()
 }
 
 fn infallible<T>(result: Result<T, Infallible>) -> T {

@@ -1,10 +1,12 @@
 //! Putting everything together, and serving it until told to stop.
 
 mod admin;
+mod answers;
 mod connections;
-mod first_bytes;
 mod issuer_keys;
+mod room;
 mod tls;
+mod watched_stream;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 

@@ -23,6 +23,7 @@ use super::{
     Rest,
     dialect::{Dialect, ErrorShape, Int64, UnknownMembers},
 };
+use crate::api::{layers::CallLimits, request_bytes::RequestBytes};
 
 const DIALECTS: &[(&str, Dialect)] = &[(
     "rest.test.VendorEcho",
@@ -56,8 +57,14 @@ fn pool() -> DescriptorPool {
     DescriptorPool::decode(compiler.encode_file_descriptor_set().as_slice()).unwrap()
 }
 
+/// Reads bodies up to this size.
+fn requests(message_bytes_max: usize) -> RequestBytes {
+    RequestBytes::new(&CallLimits { message_bytes_max, ..CallLimits::default() })
+}
+
 fn rest() -> Arc<Rest> {
-    Arc::new(Rest::build(&pool(), DIALECTS, Router::new().fallback(answer), 64 << 10).unwrap())
+    let routes = Router::new().fallback(answer);
+    Arc::new(Rest::build(&pool(), DIALECTS, routes, requests(64 << 10)).unwrap())
 }
 
 /// The gRPC side of the test services.
