@@ -135,8 +135,8 @@ impl Replay<'_> {
     fn run(&mut self, checkpoint: LogSequence) -> Result<LogEnd, StoreError> {
         let (mut chain, last_stored_time) = if checkpoint > LogSequence(0) {
             let value = read::value(self.engine, checkpoint)?;
-            let stored_time = LogEntry::decode(checkpoint, &value)?.stored_time();
-            (Chain::after(checkpoint, &value), stored_time)
+            let (entry, previous) = LogEntry::decode_linked(checkpoint, &value)?;
+            (Chain::after(checkpoint, &value, previous.is_some()), entry.stored_time())
         } else {
             (Chain::start(), Timestamp::UNIX_EPOCH)
         };
