@@ -18,7 +18,7 @@ use super::{
     size,
 };
 
-async fn connect_and_say(to: SocketAddr, bytes: &[u8]) -> TcpStream {
+pub async fn connect_and_say(to: SocketAddr, bytes: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(to).await.unwrap();
     // The server may have closed it already.
     let _ = stream.write_all(bytes).await;

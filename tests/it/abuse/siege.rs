@@ -134,11 +134,7 @@ impl Siege {
     /// The attack is over, and its connections are closed: checks everything.
     pub async fn end(mut self, memory_mib_max: u64) {
         self.call_for(Duration::from_millis(200)).await;
-        self.stop.store(true, Ordering::Relaxed);
-        let mut all = Histogram::<u64>::new(3).unwrap();
-        for caller in std::mem::take(&mut self.callers) {
-            all.add(caller.await.unwrap().microseconds).unwrap();
-        }
+        let all = self.dismiss_callers().await;
         let memory = self.memory_max();
         let descriptors = self.descriptors_within(self.descriptors + DESCRIPTORS_SLACK).await;
         let log = self.log();
@@ -166,6 +162,29 @@ impl Siege {
         for word in ["ERROR", "panicked"] {
             assert!(!log.contains(word), "{log}");
         }
+        self.terminate().await;
+    }
+
+    /// The attack goes on: SIGTERM ends the server all the same, while `last_calls` go on.
+    pub async fn end_meanwhile(mut self, last_calls: impl Future<Output = ()>) {
+        self.dismiss_callers().await;
+        let began = Instant::now();
+        let name = self.name;
+        tokio::join!(self.terminate(), last_calls);
+        eprintln!("abuse: {name}: over after {:.1} s", began.elapsed().as_secs_f64());
+    }
+
+    /// Lets callers finish; how long their calls took, in microseconds.
+    async fn dismiss_callers(&mut self) -> Histogram<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Histogram::new(3).unwrap();
+        for caller in std::mem::take(&mut self.callers) {
+            all.add(caller.await.unwrap().microseconds).unwrap();
+        }
+        all
+    }
+
+    async fn terminate(self) {
         let process = self.server.id();
         let ending = tokio::task::spawn_blocking(move || self.server.terminate(process));
         let ended = tokio::time::timeout(Duration::from_secs(30), ending).await;

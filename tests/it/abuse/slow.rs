@@ -18,7 +18,7 @@ use crate::support::server::TOKEN;
 
 const PATIENCE: Duration = Duration::from_secs(40);
 const GRPC: (&str, &str) = ("content-type", "application/grpc");
-const WRITE: &str = "/yandex.cloud.marketplace.metering.v1.ImageProductUsageService/Write";
+pub const WRITE: &str = "/yandex.cloud.marketplace.metering.v1.ImageProductUsageService/Write";
 
 /// Sends the first part at once and the second byte by byte, until the server closes; what it said.
 async fn drip(to: SocketAddr, at_once: Vec<u8>, slowly: Vec<u8>) -> String {
@@ -107,7 +107,7 @@ async fn bodies_byte_by_byte_are_refused() {
 }
 
 /// A call over gRPC whose request begins and does not end.
-async fn begin_call(siege: &Siege, path: &str, fields: &[(&str, &str)], streams: u32) -> Http2 {
+pub async fn begin_call(siege: &Siege, path: &str, fields: &[(&str, &str)], streams: u32) -> Http2 {
     let connection = Http2::open(siege.api(), &[]).await.unwrap();
     let fields = [&[GRPC], fields].concat();
     // A message of 5000 bytes is announced, and its first ones come one by one.

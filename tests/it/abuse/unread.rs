@@ -23,13 +23,13 @@ use super::{
 };
 use crate::support::http::call;
 
-const LARGE_DOCUMENT: &str = "/docs/swagger-ui-bundle.js";
+pub const LARGE_DOCUMENT: &str = "/docs/swagger-ui-bundle.js";
 /// Fewer than a connection may have.
 const STREAMS: u32 = 250;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Opens streams whose answers have no window, and waits until all are answered or refused.
-async fn ask_and_take_nothing(siege: &Siege, fields: &[(&str, &str)], path: &str) -> Http2 {
+pub async fn ask_and_take_nothing(siege: &Siege, fields: &[(&str, &str)], path: &str) -> Http2 {
     let connection = Http2::open(siege.api(), &[(INITIAL_WINDOW_SIZE, 0)]).await.unwrap();
     let asked: Vec<u8> = (0..STREAMS)
         .flat_map(|number| {
