@@ -21,14 +21,13 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
 
 use tower::ServiceExt as _;
 
-use super::{first_bytes::FirstBytes, tls::Tls};
+use super::{first_bytes::FirstBytes, listener::Listener, tls::Tls};
 use crate::api::{PeerAddress, metrics::Metrics};
 
 /// After an accept failed for want of descriptors: long enough for some to be closed.
@@ -96,7 +95,7 @@ pub(super) struct Served {
 /// Serves on `listener` until `stopping` turns true; then lets what is under way finish for
 /// up to `drain_timeout`.
 pub(super) async fn serve_connections(
-    listener: TcpListener,
+    listener: impl Listener,
     served: Served,
     mut stopping: watch::Receiver<bool>,
     drain_timeout: Duration,
@@ -108,8 +107,9 @@ pub(super) async fn serve_connections(
     let mut open = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            biased;
             _ = stopping.wait_for(|stopping| *stopping) => break,
+            accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
             Ok((stream, peer)) => (stream, peer.ip()),
@@ -169,12 +169,10 @@ struct Connection {
 impl Connection {
     async fn serve(
         self,
-        stream: TcpStream,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         protocol: auto::Builder<TokioExecutor>,
         watcher: Watcher,
     ) {
-        // Answers are small and waited for.
-        let _ = stream.set_nodelay(true);
         self.served.metrics.connections.inc();
         match &self.served.tls {
             None => self.speak(stream, protocol, watcher).await,
@@ -206,6 +204,7 @@ impl Connection {
         let service = TowerToHyperService::new(router);
         let connection = protocol.serve_connection(TokioIo::new(stream), service).into_owned();
         tokio::select! {
+            biased;
             // How a connection ends is the peer's affair: resets and garbage are not worth a line.
             result = watcher.watch(connection) => {
                 if let Err(error) = result {
