@@ -1,6 +1,7 @@
 //! Accepting connections and serving them, HTTP/1.1 and HTTP/2 on one port, each within limits.
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,15 +14,12 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, futures::OwnedNotified, watch},
     task::JoinSet,
 };
 
@@ -102,7 +100,8 @@ pub(super) async fn serve_connections(
 ) {
     let room = Arc::new(Semaphore::new(served.limits.connections_max));
     let protocol = protocol(&served.limits);
-    let graceful = GracefulShutdown::new();
+    // Wakes connections in the order in which they wait, so that a simulation of it can be repeated.
+    let draining = Arc::new(Notify::new());
     // Whatever is left of it when the drain is over is dropped with it.
     let mut open = JoinSet::new();
     loop {
@@ -127,12 +126,13 @@ pub(super) async fn serve_connections(
         let connection =
             Connection { served: served.clone(), peer: PeerAddress(peer), _permit: permit };
         while open.try_join_next().is_some() {}
-        open.spawn(connection.serve(stream, protocol.clone(), graceful.watcher()));
+        let told = Arc::clone(&draining).notified_owned();
+        open.spawn(connection.serve(stream, protocol.clone(), told));
     }
     drop(listener);
-    if tokio::time::timeout(drain_timeout, graceful.shutdown()).await.is_err()
-        && !drain_timeout.is_zero()
-    {
+    draining.notify_waiters();
+    let drained = async { while open.join_next().await.is_some() {} };
+    if tokio::time::timeout(drain_timeout, drained).await.is_err() && !drain_timeout.is_zero() {
         tracing::warn!("some calls were still under way at the end of the drain timeout");
     }
 }
@@ -171,15 +171,15 @@ impl Connection {
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         protocol: auto::Builder<TokioExecutor>,
-        watcher: Watcher,
+        told_to_stop: OwnedNotified,
     ) {
         self.served.metrics.connections.inc();
         match &self.served.tls {
-            None => self.speak(stream, protocol, watcher).await,
+            None => self.speak(stream, protocol, told_to_stop).await,
             Some(tls) => {
                 let handshake = tls.acceptor().accept(stream);
                 match tokio::time::timeout(self.served.limits.opening_timeout, handshake).await {
-                    Ok(Ok(stream)) => self.speak(stream, protocol, watcher).await,
+                    Ok(Ok(stream)) => self.speak(stream, protocol, told_to_stop).await,
                     Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                     Err(_) => tracing::debug!("a TLS handshake took too long"),
                 }
@@ -192,7 +192,7 @@ impl Connection {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         protocol: auto::Builder<TokioExecutor>,
-        watcher: Watcher,
+        told_to_stop: OwnedNotified,
     ) {
         let peer = self.peer;
         let router =
@@ -202,16 +202,27 @@ impl Connection {
             });
         let (stream, opened) = FirstBytes::new(stream);
         let service = TowerToHyperService::new(router);
-        let connection = protocol.serve_connection(TokioIo::new(stream), service).into_owned();
-        tokio::select! {
-            biased;
-            // How a connection ends is the peer's affair: resets and garbage are not worth a line.
-            result = watcher.watch(connection) => {
-                if let Err(error) = result {
-                    tracing::debug!(error = &*error, "a connection ended with an error");
+        let connection = protocol.serve_connection(TokioIo::new(stream), service);
+        let (mut connection, mut told_to_stop) = (pin!(connection), pin!(told_to_stop));
+        let mut silence = pin!(silence(&opened, self.served.limits.opening_timeout));
+        let mut is_stopping = false;
+        loop {
+            tokio::select! {
+                biased;
+                // How a connection ends is the peer's affair: resets and garbage are not worth a line.
+                result = &mut connection => {
+                    if let Err(error) = result {
+                        tracing::debug!(error = &*error, "a connection ended with an error");
+                    }
+                    return;
                 }
+                // It ends by itself once what is under way is answered.
+                () = &mut told_to_stop, if !is_stopping => {
+                    is_stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = &mut silence => return,
             }
-            () = silence(&opened, self.served.limits.opening_timeout) => {}
         }
     }
 }

@@ -203,7 +203,7 @@ impl Generator {
     /// Unlike any other of this seed.
     fn uuid(&mut self) -> Uuid {
         self.next_uuid += 1;
-        Uuid::from_u64_pair(self.seed ^ (0x4000 << 48), self.next_uuid | 1 << 63)
+        Uuid::from_u64_pair(self.seed ^ (0x4000 << 48), self.next_uuid | (1 << 63))
     }
 
     fn time(&mut self) -> Timestamp {
