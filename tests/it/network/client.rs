@@ -121,7 +121,7 @@ impl Client {
                 self.hang_up();
             }
             let most = PAUSE_MIN * 2_u32.pow(u32::min(failures, DOUBLINGS_MAX));
-            let pause = self.random.borrow_mut().below(most.as_millis() as usize);
+            let pause = self.below(most.as_millis() as usize);
             tokio::time::sleep(Duration::from_millis(pause as u64)).await;
         }
     }
@@ -170,9 +170,9 @@ impl Client {
         let rest = &messages[before..];
         let hangs_up = self.chance(15);
         let manner = Manner {
-            gap: Duration::from_millis(self.random.borrow_mut().below(60) as u64),
+            gap: Duration::from_millis(self.below(60) as u64),
             patience: self.plan.patience,
-            hangs_up_after: hangs_up.then(|| self.random.borrow_mut().below(rest.len())),
+            hangs_up_after: hangs_up.then(|| self.below(rest.len())),
         };
         let identities: Vec<Identity> = rest.iter().flat_map(Message::identities).collect();
         let begun = self.begin(&identities, "stream");
@@ -210,7 +210,11 @@ impl Client {
     }
 
     fn chance(&self, percent: usize) -> bool {
-        self.random.borrow_mut().below(100) < percent
+        self.below(100) < percent
+    }
+
+    fn below(&self, end: usize) -> usize {
+        self.random.borrow_mut().below(end)
     }
 
     fn note(&self, what: std::fmt::Arguments<'_>) {
