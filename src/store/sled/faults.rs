@@ -1,7 +1,7 @@
 //! Places at which a test can make the store fail, or the process die. They do nothing unless a
 //! test arms one; there is no way to arm them from outside the process.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
@@ -43,6 +43,8 @@ pub enum FaultAction {
     Abort,
     /// The thread panics.
     Panic,
+    /// The step takes so long.
+    Stall(Duration),
 }
 
 #[derive(Debug)]
@@ -86,6 +88,10 @@ impl Faults {
             }
             FaultAction::Abort => std::process::abort(),
             FaultAction::Panic => panic!("planted panic at {point:?}"),
+            FaultAction::Stall(duration) => {
+                std::thread::sleep(duration);
+                Ok(())
+            }
         }
     }
 }
