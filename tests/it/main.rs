@@ -37,6 +37,7 @@ mod grpc_web;
 mod hostile_input;
 mod kill;
 mod kill_batches;
+mod network;
 mod outside_issuer;
 mod rate_limits;
 mod report_recount;
