@@ -150,7 +150,7 @@ impl Siege {
             self.descriptors,
             log.lines().count(),
         );
-        assert!(all.len() > 0, "nobody called");
+        assert!(!all.is_empty(), "nobody called");
         assert!(memory <= memory_mib_max * MIB, "{} MiB of memory", memory / MIB);
         assert!(
             descriptors <= self.descriptors + DESCRIPTORS_SLACK,
