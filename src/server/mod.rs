@@ -23,7 +23,7 @@ pub use tls::{TlsError, TlsFiles};
 
 use self::{
     admin::{Admin, admin_router},
-    connections::{Served, serve_connections},
+    connections::{Served, bind, serve_connections},
     issuer_keys::IssuerKeys,
     tls::Tls,
 };
@@ -170,8 +170,8 @@ impl Server {
         store: Arc<dyn UsageStore>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ServerError> {
-        let (api, api_address) = listen(config.listen).await?;
-        let (admin, admin_address) = listen(config.admin_listen).await?;
+        let (api, api_address) = listen(config.listen)?;
+        let (admin, admin_address) = listen(config.admin_listen)?;
         let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
         let metrics = Arc::new(Metrics::new());
         let audit = Arc::new(AuditTrail::new(Arc::clone(&store), Arc::clone(&clock)));
@@ -362,9 +362,9 @@ impl Server {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
     let failed = |source| ServerError::Bind { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = bind(address).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }
