@@ -24,9 +24,9 @@ use tower_http::{
 
 use super::{
     documents::Documents,
-    layers::{self, Call, HoldsNothing, Intake, Layers},
+    layers::{self, Call, HoldsNothing, Layers},
     oauth::TokenEndpoint,
-    request_bytes::{Held, PROBE_BYTES_MAX, RequestBytes, STRANGER_BYTES_MAX, read_of_stranger},
+    request_bytes::RequestBytes,
     rest::{Failure, Matched, Rest, dialect::Dialect},
     self_metering::Protocol,
 };
@@ -66,31 +66,16 @@ impl Front {
         let call = Call::of_method(request.uri().path(), protocol);
         let refuse = async |status: Status, _: Option<Body>, _: &HeaderValue| status.into_http();
         layers::around(&self.layers, call, request, refuse, |request| async {
-            match self.take_in(call.intake(), request).await {
-                Ok((request, _held)) => infallible(self.handlers.clone().oneshot(request).await),
-                Err(status) => status.into_http(),
+            let (parts, body) = request.into_parts();
+            match self.requests.read_grpc(body, call.intake()).await {
+                Ok((body, _held)) => {
+                    let request = Request::from_parts(parts, body);
+                    infallible(self.handlers.clone().oneshot(request).await)
+                }
+                Err(unread) => Status::from(unread).into_http(),
             }
         })
         .await
-    }
-
-    /// Reads what is to be read of a request over gRPC before it is decoded.
-    async fn take_in(&self, intake: Intake, request: Request) -> Result<(Request, Held), Status> {
-        let (parts, body) = request.into_parts();
-        let (body, held) = match intake {
-            Intake::AsItComes => (body, Held::default()),
-            Intake::Whole => {
-                let (bytes, held) = self.requests.read_grpc(body).await?;
-                (Body::from(bytes), held)
-            }
-            Intake::OfStranger => {
-                (Body::from(read_of_stranger(body, STRANGER_BYTES_MAX).await?), Held::default())
-            }
-            Intake::OfProbe => {
-                (Body::from(read_of_stranger(body, PROBE_BYTES_MAX).await?), Held::default())
-            }
-        };
-        Ok((Request::from_parts(parts, body), held))
     }
 
     async fn grpc_web(&self, request: Request) -> Response {
@@ -131,7 +116,7 @@ impl Front {
             self.rest.refuse(status, &dialect, unread, Some(id)).await
         };
         layers::around(&self.layers, call, request, refuse, |request| {
-            Arc::clone(&self.rest).serve(matched, request)
+            Arc::clone(&self.rest).serve(matched, request, call.intake())
         })
         .await
     }

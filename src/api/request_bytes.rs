@@ -11,14 +11,17 @@ use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
-use super::{layers::CallLimits, status};
+use super::{
+    layers::{CallLimits, Intake},
+    status,
+};
 
 /// A request up to this size may always come in. Twenty-five records have four KiB, a thousand have 120.
 const SMALL_BYTES_MAX: usize = 256 << 10;
 /// What a stranger may send: a name, a form, or an assertion.
 pub(super) const STRANGER_BYTES_MAX: usize = 64 << 10;
 /// And to a method that answers even when all places are taken: the name of a service.
-pub(super) const PROBE_BYTES_MAX: usize = 1 << 10;
+const PROBE_BYTES_MAX: usize = 1 << 10;
 /// How long that may take.
 const STRANGER_TIMEOUT: Duration = Duration::from_secs(10);
 /// In front of a message of gRPC: whether it is compressed, and its length.
@@ -78,16 +81,37 @@ impl RequestBytes {
     }
 
     /// A body that is one message.
-    pub(super) async fn read(&self, body: Body) -> Result<(Bytes, Held), Unread> {
-        self.read_up_to(body, self.bytes_max).await
+    pub(super) async fn read(&self, body: Body, intake: Intake) -> Result<(Bytes, Held), Unread> {
+        let of_stranger = match intake {
+            Intake::AsItComes | Intake::Whole => {
+                return self.read_up_to(body, self.bytes_max).await;
+            }
+            Intake::OfStranger => read_of_stranger(body, STRANGER_BYTES_MAX),
+            Intake::OfProbe => read_of_stranger(body, PROBE_BYTES_MAX),
+        };
+        // So little takes none of the room that callers wait for.
+        Ok((of_stranger.await?, Held::default()))
     }
 
-    /// A message of gRPC with what stands in front of it.
-    pub(super) async fn read_grpc(&self, body: Body) -> Result<(Bytes, Held), Unread> {
-        match self.read_up_to(body, self.bytes_max.saturating_add(GRPC_PREFIX_BYTES)).await {
-            Err(Unread::TooLarge(_)) => Err(Unread::TooLarge(self.bytes_max)),
-            other => other,
-        }
+    /// A request over gRPC: messages with what stands in front of them. One that is to come as it comes is left so.
+    pub(super) async fn read_grpc(
+        &self,
+        body: Body,
+        intake: Intake,
+    ) -> Result<(Body, Held), Unread> {
+        let (bytes, held) = match intake {
+            Intake::AsItComes => return Ok((body, Held::default())),
+            Intake::Whole => {
+                let with_prefix = self.bytes_max.saturating_add(GRPC_PREFIX_BYTES);
+                let read = self.read_up_to(body, with_prefix).await;
+                read.map_err(|unread| match unread {
+                    Unread::TooLarge(_) => Unread::TooLarge(self.bytes_max),
+                    other => other,
+                })?
+            }
+            Intake::OfStranger | Intake::OfProbe => self.read(body, intake).await?,
+        };
+        Ok((Body::from(bytes), held))
     }
 
     async fn read_up_to(&self, body: Body, bytes_max: usize) -> Result<(Bytes, Held), Unread> {
@@ -188,19 +212,26 @@ mod tests {
     #[tokio::test]
     async fn requests_are_read_whole_however_they_come() {
         let requests = requests(1);
-        assert!(requests.read(Body::empty()).await.unwrap().0.is_empty());
+        assert!(requests.read(Body::empty(), Intake::Whole).await.unwrap().0.is_empty());
         for (piece, pieces) in [(1, 1), (1, 2), (0, 3), (3, 1000), (1000, 3)] {
-            let (bytes, held) = requests.read(in_pieces(piece, pieces)).await.unwrap();
+            let (bytes, held) =
+                requests.read(in_pieces(piece, pieces), Intake::Whole).await.unwrap();
             assert_eq!(bytes, vec![7; piece * pieces]);
             assert!(held.0.is_none());
         }
         let over = requests.bytes_max() + 1;
         for body in [in_pieces(over, 1), in_pieces(1 << 20, 5), Body::from(vec![0; over])] {
-            assert!(matches!(requests.read(body).await.unwrap_err(), Unread::TooLarge(_)));
+            assert!(matches!(
+                requests.read(body, Intake::Whole).await.unwrap_err(),
+                Unread::TooLarge(_)
+            ));
         }
         let prefixed = requests.bytes_max() + GRPC_PREFIX_BYTES;
-        assert_eq!(requests.read_grpc(in_pieces(prefixed, 1)).await.unwrap().0.len(), prefixed);
-        let refused = requests.read_grpc(in_pieces(prefixed + 1, 1)).await.unwrap_err();
+        let (body, _held) =
+            requests.read_grpc(in_pieces(prefixed, 1), Intake::Whole).await.unwrap();
+        assert_eq!(body.size_hint().exact(), Some(prefixed as u64));
+        let refused =
+            requests.read_grpc(in_pieces(prefixed + 1, 1), Intake::Whole).await.unwrap_err();
         assert!(matches!(refused, Unread::TooLarge(limit) if limit == requests.bytes_max()));
     }
 
@@ -208,14 +239,31 @@ mod tests {
     async fn only_so_many_large_requests_are_in_memory() {
         let requests = requests(2);
         let large = || in_pieces(SMALL_BYTES_MAX + 1, 1);
-        let first = requests.read(large()).await.unwrap();
-        let second = requests.read(in_pieces(SMALL_BYTES_MAX, 2)).await.unwrap();
-        assert!(matches!(requests.read(large()).await.unwrap_err(), Unread::NoRoom(2)));
+        let read = async |body| requests.read(body, Intake::Whole).await;
+        let first = read(large()).await.unwrap();
+        let second = read(in_pieces(SMALL_BYTES_MAX, 2)).await.unwrap();
+        assert!(matches!(read(large()).await.unwrap_err(), Unread::NoRoom(2)));
         // Small ones pass.
-        requests.read(in_pieces(SMALL_BYTES_MAX, 1)).await.unwrap();
+        read(in_pieces(SMALL_BYTES_MAX, 1)).await.unwrap();
         drop(first);
-        requests.read(large()).await.unwrap();
+        read(large()).await.unwrap();
         drop(second);
+    }
+
+    #[tokio::test]
+    async fn strangers_take_no_room_of_large_requests() {
+        let requests = requests(0);
+        let most = in_pieces(STRANGER_BYTES_MAX, 1);
+        assert!(requests.read(most, Intake::OfStranger).await.unwrap().1.0.is_none());
+        for (intake, bytes_max) in
+            [(Intake::OfStranger, STRANGER_BYTES_MAX), (Intake::OfProbe, PROBE_BYTES_MAX)]
+        {
+            let over = || in_pieces(bytes_max, 2);
+            let refused = requests.read(over(), intake).await.unwrap_err();
+            assert!(matches!(refused, Unread::TooLarge(limit) if limit == bytes_max));
+            let refused = requests.read_grpc(over(), intake).await.unwrap_err();
+            assert!(matches!(refused, Unread::TooLarge(limit) if limit == bytes_max));
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -224,10 +272,11 @@ mod tests {
             let begun = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"{"))]);
             Body::from_stream(begun.chain(stream::pending()))
         };
-        assert!(matches!(requests(1).read(never()).await.unwrap_err(), Unread::TooSlow(_)));
-        let given_up = read_of_stranger(never(), STRANGER_BYTES_MAX).await.unwrap_err();
-        assert!(matches!(given_up, Unread::TooSlow(STRANGER_TIMEOUT)));
-        let large = read_of_stranger(in_pieces(PROBE_BYTES_MAX, 2), PROBE_BYTES_MAX).await;
-        assert!(matches!(large.unwrap_err(), Unread::TooLarge(PROBE_BYTES_MAX)));
+        let requests = requests(1);
+        for intake in [Intake::Whole, Intake::OfStranger] {
+            let given_up = requests.read(never(), intake).await.unwrap_err();
+            let limit = if intake == Intake::Whole { requests.timeout } else { STRANGER_TIMEOUT };
+            assert!(matches!(given_up, Unread::TooSlow(after) if after == limit));
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use prost_reflect::DescriptorPool;
 use tokio::sync::watch;
-use tonic::{Code, Status, codec::CompressionEncoding, service::RoutesBuilder};
+use tonic::{codec::CompressionEncoding, service::RoutesBuilder};
 use tonic_health::server::HealthReporter;
 
 use super::{
@@ -48,6 +48,7 @@ use super::{
     request_bytes::{RequestBytes, STRANGER_BYTES_MAX},
     rest::{Rest, RestError, dialect::DIALECTS, openapi},
     self_metering::CallMeter,
+    status,
     usage_batch::UsageBatchHandler,
     usage_ingest::UsageIngestHandler,
     usage_query::UsageQueryHandler,
@@ -283,8 +284,7 @@ pub fn api_router(
 }
 
 async fn no_such_method(request: axum::extract::Request) -> axum::response::Response {
-    let text = format!("there is no method {}", request.uri().path());
-    Status::new(Code::Unimplemented, text).into_http()
+    status::no_such_method(request.uri().path()).into_http()
 }
 
 #[cfg(test)]

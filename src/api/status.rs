@@ -13,7 +13,7 @@ use tonic_types::{ErrorDetails, FieldViolation as BadField, StatusExt as _};
 use super::pb::meterd::v1::InvalidAssets;
 use crate::{
     auth::AuthError,
-    service::{FieldViolation, ServiceError},
+    service::{FieldViolation, ServiceError, shortened},
 };
 
 /// The `domain` of our `ErrorInfo` details.
@@ -23,6 +23,9 @@ const ERROR_DOMAIN: &str = "meterd";
 /// of those; the rest is counted in the message.
 const VIOLATIONS_MAX: usize = 32;
 
+/// Most characters of a message. Some quote a path or a header, which have up to 64 KiB, and nobody who asks for nothing
+/// must be able to say how large the answer is.
+const MESSAGE_CHARS_MAX: usize = 1024;
 /// Bytes of assets that a gRPC status lists: clients commonly take 8 KiB of trailers.
 const INVALID_ASSETS_BYTES_MAX: usize = 3072;
 
@@ -254,6 +257,12 @@ pub(super) fn no_such_endpoint(services: &[&str]) -> Status {
     with_reason(Code::NotFound, text, "NOT_FOUND", None)
 }
 
+/// gRPC: there is no method of that path.
+pub(super) fn no_such_method(path: &str) -> Status {
+    let text = format!("there is no method {path}");
+    Status::unimplemented(shortened(text, MESSAGE_CHARS_MAX))
+}
+
 /// REST: nothing is at that path.
 pub(super) fn no_such_path(path: &str) -> Status {
     let text = format!("there is nothing at {path}; /docs shows what there is");
@@ -321,5 +330,5 @@ fn with_reason(
     if let Some(retry_after) = retry_after {
         details.set_retry_info(Some(retry_after));
     }
-    Status::with_error_details(code, message, details)
+    Status::with_error_details(code, shortened(message.into(), MESSAGE_CHARS_MAX), details)
 }

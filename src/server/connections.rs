@@ -1,6 +1,6 @@
 //! Accepting connections and serving them, HTTP/1.1 and HTTP/2 on one port, each within limits.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use http::{Request, Response};
@@ -12,6 +12,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpSocket},
     sync::{Notify, futures::OwnedNotified, watch},
     task::JoinSet,
     time::Instant,
@@ -27,11 +28,17 @@ use super::{
 };
 use crate::api::{PeerAddress, metrics::Metrics};
 
+/// Connections that wait to be accepted, if the system's `somaxconn` allows as many. What comes beyond them must try again,
+/// which it does after a second or more.
+const BACKLOG: u32 = 4096;
+/// Streams of one connection that we had to reset since its peer broke the protocol on them. They are counted for as long
+/// as the connection lives, and what an honest peer has under way while we answer early may be counted as well.
+const LOCAL_RESETS_MAX: usize = 1024;
 /// After an accept failed for want of descriptors: long enough for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Descriptors kept back for the store's files and the listeners.
 const RESERVED_DESCRIPTORS: u64 = 128;
-/// Connections that are open by default, however many descriptors there are. An idle one takes some 10 KiB.
+/// Connections that are open by default, however many descriptors there are. An idle one takes some 20 KiB.
 const CONNECTIONS_DEFAULT_MAX: usize = 16_384;
 /// What of one answer may be in memory beyond what its peer takes, besides a piece of it.
 const SEND_BUFFER_BYTES_MAX: usize = 64 << 10;
@@ -86,6 +93,16 @@ fn connections_for(descriptors: u64) -> usize {
     usize::try_from(descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(16))
         .unwrap_or(usize::MAX)
         .min(CONNECTIONS_DEFAULT_MAX)
+}
+
+/// Listens on an address.
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart need not wait until the connections of before are forgotten.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// What is served on a listener.
@@ -164,8 +181,8 @@ fn protocol(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
         // Rapid reset (CVE-2023-44487): streams that are cancelled before we have looked at them. An honest caller may
         // cancel all of its calls at once, when their deadlines pass; one more ends the connection.
         .max_pending_accept_reset_streams(limits.streams_per_connection_max as usize)
-        // MadeYouReset (CVE-2025-8671): streams that we must reset, since the peer breaks the protocol on them.
-        .max_local_error_reset_streams(Some(64))
+        // MadeYouReset (CVE-2025-8671).
+        .max_local_error_reset_streams(Some(LOCAL_RESETS_MAX))
         // Room for a few large messages of a stream without waiting for window updates. Requests of one message are
         // read as they come, so only streams whose messages wait to be stored fill their window: their number times
         // 1 MiB is what it may cost, and 4 MiB for one connection.

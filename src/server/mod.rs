@@ -25,7 +25,7 @@ pub use tls::{TlsError, TlsFiles};
 
 use self::{
     admin::{Admin, admin_router},
-    connections::{Served, serve_connections},
+    connections::{Served, bind, serve_connections},
     issuer_keys::IssuerKeys,
     tls::Tls,
 };
@@ -175,8 +175,8 @@ impl Server {
         store: Arc<dyn UsageStore>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ServerError> {
-        let api = listen(config.listen).await?;
-        let admin = listen(config.admin_listen).await?;
+        let api = listen(config.listen)?;
+        let admin = listen(config.admin_listen)?;
         Self::compose(config, api, admin, store, clock)
     }
 }
@@ -390,8 +390,8 @@ impl<L: Listener> Server<L> {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
-    TcpListener::bind(address).await.map_err(|source| ServerError::Bind { address, source })
+fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
+    bind(address).map_err(|source| ServerError::Bind { address, source })
 }
 
 /// Where a listener is bound that was to listen on `wanted`.

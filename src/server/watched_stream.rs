@@ -123,11 +123,10 @@ mod tests {
         let peer = Arc::new(PeerProgress::default());
         let mut stream = WatchedStream::new(ours, Arc::clone(&peer));
         theirs.write_all(&[0; OPENING_BYTES - 1]).await.unwrap();
-        let mut buffer = [0; 64];
-        stream.read(&mut buffer).await.unwrap();
+        stream.read_exact(&mut [0; OPENING_BYTES - 1]).await.unwrap();
         assert!(!peer.has_opened());
         theirs.write_all(&[0]).await.unwrap();
-        stream.read(&mut buffer).await.unwrap();
+        stream.read_exact(&mut [0; 1]).await.unwrap();
         assert!(peer.has_opened());
 
         stream.write_all(&[0; 64]).await.unwrap();
@@ -138,7 +137,7 @@ mod tests {
             () = tokio::task::yield_now() => {}
         }
         assert!(peer.blocked_since().is_some());
-        theirs.read_exact(&mut buffer).await.unwrap();
+        theirs.read_exact(&mut [0; 64]).await.unwrap();
         stream.write_all(&[0; 1]).await.unwrap();
         assert!(peer.blocked_since().is_none());
     }

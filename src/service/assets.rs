@@ -60,11 +60,7 @@ impl std::fmt::Debug for Assets {
 impl Assets {
     /// The assets of a store.
     #[must_use]
-    pub fn new(
-        store: Arc<dyn UsageStore>,
-        audit: Arc<AuditTrail>,
-        execution: Execution,
-    ) -> Self {
+    pub fn new(store: Arc<dyn UsageStore>, audit: Arc<AuditTrail>, execution: Execution) -> Self {
         let reads = StoreReads::new(Arc::clone(&store), READ_THREADS_MAX, execution);
         Self { store, audit, reads, changing: Arc::new(tokio::sync::Mutex::new(())) }
     }

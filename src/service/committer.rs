@@ -152,13 +152,8 @@ impl Committer {
         // The permits bound what waits; every submission takes at least one, so this is never full.
         let (sender, receiver) = mpsc::channel(limits.queued_records_max.max(1) as usize);
         let (ending, running) = watch::channel(());
-        let commits = GroupCommit::new(
-            Arc::clone(&store),
-            clock,
-            receiver,
-            limits.group_records_max,
-            ending,
-        );
+        let commits =
+            GroupCommit::new(Arc::clone(&store), clock, receiver, limits.group_records_max, ending);
         let thread = match execution {
             Execution::Threads => {
                 let thread = std::thread::Builder::new().name("committer".into());
@@ -170,8 +165,7 @@ impl Committer {
                 None
             }
         };
-        let reads =
-            |threads_max| StoreReads::new(Arc::clone(&store), threads_max, execution);
+        let reads = |threads_max| StoreReads::new(Arc::clone(&store), threads_max, execution);
         Ok(Arc::new(Self {
             store: Arc::clone(&store),
             room: Arc::new(Semaphore::new(limits.queued_records_max.max(1) as usize)),

@@ -21,5 +21,6 @@ mod testing;
 pub mod usage_batches;
 pub mod usage_queries;
 
+pub(crate) use error::shortened;
 pub use error::{FieldViolation, ServiceError};
 pub use page::{Page, PageRequest};

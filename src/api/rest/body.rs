@@ -9,6 +9,7 @@ use http_body_util::{BodyExt as _, Limited};
 
 use super::failure::Failure;
 use crate::api::{
+    layers::Intake,
     request_bytes::{Held, RequestBytes, Unread},
     status,
 };
@@ -67,8 +68,12 @@ fn is_json(value: &HeaderValue) -> bool {
 /// # Errors
 /// 413 for one over the limit, 408 for one that takes too long, 429 if there are too many large ones, 400 for one that
 /// breaks off. Where the rest of the body may still come, the connection ends with the answer.
-pub(super) async fn read(body: Body, requests: &RequestBytes) -> Result<(Bytes, Held), Failure> {
-    requests.read(body).await.map_err(|unread| {
+pub(super) async fn read(
+    body: Body,
+    intake: Intake,
+    requests: &RequestBytes,
+) -> Result<(Bytes, Held), Failure> {
+    requests.read(body, intake).await.map_err(|unread| {
         let http = match unread {
             Unread::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Unread::NoRoom(_) => StatusCode::TOO_MANY_REQUESTS,

@@ -39,7 +39,7 @@ use self::{
     table::{RouteTable, Routed},
 };
 use super::{
-    layers::{Deadline, REQUEST_ID},
+    layers::{Deadline, Intake, REQUEST_ID},
     request_bytes::{Held, RequestBytes},
     status,
 };
@@ -154,10 +154,15 @@ impl Rest {
     }
 
     /// Carries a request out.
-    pub(super) async fn serve(self: Arc<Self>, matched: Matched, request: Request) -> Response {
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        matched: Matched,
+        request: Request,
+        intake: Intake,
+    ) -> Response {
         let request_id = request.headers().get(REQUEST_ID).cloned();
         let dialect = Arc::clone(&matched.binding.dialect);
-        match Arc::clone(&self).try_serve(matched, request).await {
+        match Arc::clone(&self).try_serve(matched, request, intake).await {
             Ok(response) => response,
             Err(failure) => self.failures.respond(failure, &dialect, request_id.as_ref()),
         }
@@ -167,10 +172,11 @@ impl Rest {
         self: Arc<Self>,
         matched: Matched,
         request: Request,
+        intake: Intake,
     ) -> Result<Response, Failure> {
         let Matched { binding, path_values } = matched;
         let (parts, body) = request.into_parts();
-        let (body, _held) = self.body(&binding, &parts.headers, body).await?;
+        let (body, _held) = self.body(&binding, &parts.headers, body, intake).await?;
         let query = parts.uri.query().unwrap_or_default();
         let message = message(&binding, &path_values, query, &body)?;
         drop(body);
@@ -193,13 +199,14 @@ impl Rest {
         binding: &Binding,
         headers: &HeaderMap,
         body: Body,
+        intake: Intake,
     ) -> Result<(Bytes, Held), Failure> {
         if !matches!(binding.body, BodyRule::Nothing) {
             if let Err(failure) = body::check_type(headers) {
                 let ended = body::discard(body).await;
                 return Err(if ended { failure } else { failure.close() });
             }
-            let (body, held) = body::read(body, &self.requests).await?;
+            let (body, held) = body::read(body, intake, &self.requests).await?;
             if !headers.contains_key(header::CONTENT_TYPE) && !is_blank(&body) {
                 return Err(body::without_type());
             }
@@ -208,7 +215,7 @@ impl Rest {
         // What somebody says there and we would not read, they may rely on.
         if binding.dialect.unknown_members == UnknownMembers::Refuse
             && !http_body::Body::is_end_stream(&body)
-            && !is_blank(&body::read(body, &self.requests).await?.0)
+            && !is_blank(&body::read(body, intake, &self.requests).await?.0)
         {
             let violation = FieldViolation::new("body", "this path takes none");
             return Err(status::invalid_argument("", vec![violation]).into());

@@ -6,9 +6,13 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
+use jiff::Timestamp;
+use serde_json::json;
 use tokio::net::TcpStream;
+use uuid::Uuid;
 
 use super::{
+    crowds::connect_and_say,
     frames::{self, END_HEADERS, END_STREAM, HEADERS},
     http2::Http2,
     siege::Siege,
@@ -170,6 +174,41 @@ async fn large_requests_of_strangers_and_of_many_are_refused() {
     for connection in &waiting {
         let ended = tokio::time::timeout(PATIENCE, connection.ended(1)).await;
         assert!(ended.is_ok(), "{:?}", connection.seen);
+    }
+    drop(waiting);
+    siege.end(256).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_requests_of_strangers_over_rest_take_no_room_of_callers() {
+    let siege =
+        Siege::begin("large requests of strangers over REST", &["--large-requests-max", "2"]).await;
+    let head = |path: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: meterd\r\nContent-Type: application/json\r\nContent-Length: {MESSAGE_BYTES_MAX}\r\n\r\n"
+        )
+    };
+    let mut waiting = Vec::new();
+    for path in ["/iam/v1/tokens", "/oauth/token", REST_WRITE, "/nothing/here"] {
+        for _ in 0..size(5, 50) {
+            let begun = head(path) + &" ".repeat(512 << 10);
+            // The server may have closed it before all is written.
+            waiting.push(connect_and_say(siege.api(), begun.as_bytes()).await);
+        }
+    }
+    let record = json!({
+        "uuid": Uuid::new_v4().to_string(),
+        "skuId": "gb-hour",
+        "quantity": "1",
+        "timestamp": Timestamp::now().to_string(),
+    });
+    let write = json!({"productId": "storage", "usageRecords": [record]});
+    for _ in 0..20 {
+        let answer = call(Method::POST, REST_WRITE)
+            .json(format!("{write}{}", " ".repeat(512 << 10)))
+            .send(siege.api())
+            .await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     }
     drop(waiting);
     siege.end(256).await;

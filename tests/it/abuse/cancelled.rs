@@ -10,6 +10,8 @@ use super::{siege::Siege, size};
 use crate::support::{load::send, random::Random};
 
 const UNDER_WAY: usize = 100;
+/// h2 takes answers to calls that it has cancelled for offences of the server, of which it bears 1024 on a connection.
+const CALLS_PER_CONNECTION: usize = 1000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancelled_writes_count_once_or_not_at_all() {
@@ -18,7 +20,7 @@ async fn cancelled_writes_count_once_or_not_at_all() {
     eprintln!("abuse: cancelled calls: METERD_ABUSE_SEED={seed}");
     let siege = Siege::begin("cancelled calls", &[]).await;
     let mut random = Random::new(seed);
-    let client = ImageProductUsageServiceClient::new(siege.authed());
+    let connect = || ImageProductUsageServiceClient::new(siege.authed());
     let calls: Vec<_> = (0..size(3000, 50_000))
         .map(|_| {
             let uuid =
@@ -26,9 +28,11 @@ async fn cancelled_writes_count_once_or_not_at_all() {
             (uuid, Duration::from_micros(random.next() % 100_000))
         })
         .collect();
+    let clients: Vec<_> = calls.chunks(CALLS_PER_CONNECTION).map(|_| connect()).collect();
     let mut sent = stream::iter(calls.clone())
-        .map(|(uuid, patience)| {
-            let mut client = client.clone();
+        .enumerate()
+        .map(|(number, (uuid, patience))| {
+            let mut client = clients[number / CALLS_PER_CONNECTION].clone();
             async move {
                 let answer = tokio::time::timeout(patience, send(&mut client, &[uuid])).await;
                 // Cancelling is no offence: what is not cancelled succeeds.
@@ -44,6 +48,8 @@ async fn cancelled_writes_count_once_or_not_at_all() {
         number += 1;
     }
     drop(sent);
+    drop(clients);
+    let client = connect();
     eprintln!("abuse: {} of {} calls were not cancelled", acknowledged.len(), calls.len());
     assert!(!acknowledged.is_empty() && acknowledged.len() < calls.len(), "a mixture of both");
     // What was acknowledged is there, and what was not is taken once.

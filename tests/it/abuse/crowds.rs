@@ -66,6 +66,27 @@ async fn beyond_the_limit_strangers_go_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_of_connections_finds_room_to_wait() {
+    const BURST: usize = 1000;
+    let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    if somaxconn.trim().parse::<usize>().unwrap() < BURST {
+        eprintln!("SKIPPED: only {} connections may wait on this system", somaxconn.trim());
+        return;
+    }
+    let siege = Siege::begin("a burst of connections", &[]).await;
+    // As if it had no processor for a moment.
+    siege.signal("STOP");
+    let burst = (0..BURST).map(|_| TcpStream::connect(siege.api()));
+    let burst = futures_util::future::join_all(burst);
+    let connected = tokio::time::timeout(Duration::from_secs(5), burst).await;
+    siege.signal("CONT");
+    let connected = connected.expect("connections are lost before they are accepted");
+    assert!(connected.iter().all(Result::is_ok), "{connected:?}");
+    drop(connected);
+    siege.end(256).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_come_and_go() {
     let siege = Siege::begin("a storm of connections", &[]).await;
     let storm = (0..8).map(|number| {

@@ -104,6 +104,13 @@ impl Siege {
         self.server.log()
     }
 
+    /// Sends the server a signal.
+    pub fn signal(&self, name: &str) {
+        let process = self.server.id().to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &process]).status().unwrap();
+        assert!(status.success());
+    }
+
     /// For calls of the operator.
     pub fn authed(&self) -> Authed {
         self.server.authed()
@@ -150,7 +157,7 @@ impl Siege {
             self.descriptors,
             log.lines().count(),
         );
-        assert!(all.len() > 0, "nobody called");
+        assert!(!all.is_empty(), "nobody called");
         assert!(memory <= memory_mib_max * MIB, "{} MiB of memory", memory / MIB);
         assert!(
             descriptors <= self.descriptors + DESCRIPTORS_SLACK,

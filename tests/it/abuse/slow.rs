@@ -100,7 +100,9 @@ async fn bodies_byte_by_byte_are_refused() {
     join_all(all.map(|(at_once, status)| async move {
         let answer = drip(api, at_once, b" ".to_vec()).await;
         // Without a place for it, an unread body may cost the answer.
-        assert!(answer.is_empty() || answer.contains(status), "{status}: {answer}");
+        let is_full = status != "408" && answer.starts_with("HTTP/1.1 429");
+        let is_answered = answer.starts_with(&format!("HTTP/1.1 {status}"));
+        assert!(answer.is_empty() || is_answered || is_full, "{status}: {answer}");
     }))
     .await;
     siege.end(256).await;

@@ -45,9 +45,8 @@ pub fn check_store(
 /// Every record of a plan, with its target, once.
 pub fn records_of(plan: &Plan) -> BTreeMap<Identity, (Target, &Record)> {
     let messages = plan.orders().flat_map(|order| order.report.messages());
-    let records = messages.flat_map(|message| {
-        message.records.iter().map(|record| (message.target, record))
-    });
+    let records =
+        messages.flat_map(|message| message.records.iter().map(|record| (message.target, record)));
     records.map(|(target, record)| (Identity::Record(record.uuid), (target, record))).collect()
 }
 

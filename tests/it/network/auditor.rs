@@ -46,8 +46,7 @@ impl Auditor {
             is_hedged: false,
         };
         let orders = plan.orders().map(once_more).collect();
-        let client =
-            ClientPlan { name: NAME.into(), lanes: vec![orders], patience: PATIENCE };
+        let client = ClientPlan { name: NAME.into(), lanes: vec![orders], patience: PATIENCE };
         let sender = Client::new(client, seed, book.clone(), None);
         Self { plan: plan.clone(), book, sender }
     }

@@ -13,29 +13,49 @@ const CLOCK_ERROR_MAX: SignedDuration = SignedDuration::from_mins(20);
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
     /// Segments take up to so long; they overtake one another, and TCP puts them in order again.
-    Slow { client: String, latency_max: Duration },
+    Slow {
+        client: String,
+        latency_max: Duration,
+    },
     /// Each segment may take the link down until a later one repairs it. What is lost is never sent again, so
     /// connections over it are dead without a word.
-    Lossy { client: String, rate: f64 },
+    Lossy {
+        client: String,
+        rate: f64,
+    },
     /// Nothing passes, and what is under way is lost.
-    Cut { client: String },
+    Cut {
+        client: String,
+    },
     /// The server hears nothing more of the client, which still hears the server.
-    CutToServer { client: String },
+    CutToServer {
+        client: String,
+    },
     /// The client hears nothing more of the server, which still hears the client.
-    CutFromServer { client: String },
+    CutFromServer {
+        client: String,
+    },
     /// Everything waits in the network, to arrive later all at once: long after clients gave it up and sent it again.
-    Hold { client: String },
+    Hold {
+        client: String,
+    },
     /// The process dies; its system closes the connections.
-    KillClient { client: String },
+    KillClient {
+        client: String,
+    },
     /// The machine dies, and nobody is told: connections are half open.
-    PowerOffClient { client: String },
+    PowerOffClient {
+        client: String,
+    },
     /// As with clients. What waited for its commit is gone; what was committed stays, though nobody may have heard.
     KillServer,
     PowerOffServer,
     /// The server is asked to stop, drains, and is started again.
     RestartServer,
     /// The server's clock is wrong by so much.
-    StepClock { by: SignedDuration },
+    StepClock {
+        by: SignedDuration,
+    },
 }
 
 impl Fault {

@@ -42,8 +42,8 @@ pub async fn write(message: &Message) -> Result<Verdicts, Failure> {
         | StatusCode::GATEWAY_TIMEOUT => return Err(passing(status)),
         _ => return Err(Failure::Wrong(format!("answered with {status}: {body}"))),
     }
-    let answer: Value = serde_json::from_str(&body)
-        .map_err(|error| Failure::Wrong(format!("{error}: {body}")))?;
+    let answer: Value =
+        serde_json::from_str(&body).map_err(|error| Failure::Wrong(format!("{error}: {body}")))?;
     let mut verdicts = Vec::new();
     for (member, verdict) in [("accepted", Verdict::Accepted), ("rejected", Verdict::Duplicate)] {
         for record in answer[member].as_array().into_iter().flatten() {

@@ -186,8 +186,7 @@ impl Simulation {
 
     /// Until every client has reported everything, and all faults are over.
     fn run_clients(&mut self) -> Result<(), String> {
-        let mut faults: VecDeque<PlannedFault> =
-            self.plan.faults.clone().into();
+        let mut faults: VecDeque<PlannedFault> = self.plan.faults.clone().into();
         let mut ends: Vec<(Duration, Fault)> = Vec::new();
         loop {
             let now = self.sim.elapsed();

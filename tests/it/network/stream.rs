@@ -51,7 +51,9 @@ pub async fn send(
         }
         let answer = tokio::time::timeout(patience + gap, answers.message());
         let Some(answer) = answer.await.map_err(|_| silence())?? else {
-            return Err(Failure::Wrong("the stream ended before its messages were answered".into()));
+            return Err(Failure::Wrong(
+                "the stream ended before its messages were answered".into(),
+            ));
         };
         answered(verdicts(place, message, &answer)?);
     }

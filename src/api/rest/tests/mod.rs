@@ -23,7 +23,10 @@ use super::{
     Rest,
     dialect::{Dialect, ErrorShape, Int64, UnknownMembers},
 };
-use crate::api::{layers::CallLimits, request_bytes::RequestBytes};
+use crate::api::{
+    layers::{CallLimits, Intake},
+    request_bytes::RequestBytes,
+};
 
 const DIALECTS: &[(&str, Dialect)] = &[(
     "rest.test.VendorEcho",
@@ -141,7 +144,7 @@ async fn send_with(
     *request.headers_mut() = headers;
     let path = request.uri().path().to_owned();
     let response = match rest.route(request.method(), &path) {
-        Ok(matched) => Arc::clone(&rest).serve(matched, request).await,
+        Ok(matched) => Arc::clone(&rest).serve(matched, request, Intake::Whole).await,
         Err(failure) => {
             let id = request.headers().get("x-request-id");
             rest.refuse(failure?, &Dialect::OURS, None, id).await
