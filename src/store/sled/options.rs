@@ -76,6 +76,12 @@ pub enum OpenError {
     /// A flush did not reach the disk through meterd's own fdatasync, so nothing could be promised.
     #[error("flushes do not reach fdatasync in this build; nothing would survive a power cut")]
     NotDurable,
+    /// A restore was begun there and did not come to its end.
+    #[error("{0} holds a restore that did not finish; remove it and restore again")]
+    UnfinishedRestore(PathBuf),
+    /// A store is to be restored into a directory that holds something.
+    #[error("{0} is not empty; a store is restored into a new directory")]
+    NotEmpty(PathBuf),
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -54,9 +54,19 @@ impl Chain {
         Self { last: LogSequence(0), link: Link::START }
     }
 
+    /// After a value of which only the link is known.
+    pub(in crate::store::sled) fn at(last: LogSequence, link: Link) -> Self {
+        Self { last, link }
+    }
+
     /// After a value.
     pub(in crate::store::sled) fn after(last: LogSequence, value: &[u8]) -> Self {
         Self { last, link: Link::of(last, value) }
+    }
+
+    /// The sequence of the last value.
+    pub(in crate::store::sled) fn last(&self) -> LogSequence {
+        self.last
     }
 
     /// The link of the last value.
