@@ -1,0 +1,164 @@
+//! Backups: read by one thread at the pace of whoever takes them.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    runtime::Handle,
+    sync::{
+        Semaphore,
+        mpsc::{self, Receiver, Sender},
+        watch,
+    },
+};
+
+use super::{ServiceError, access::require_operator, audit::AuditTrail};
+use crate::{
+    domain::audit::{Actor, AuditAction},
+    store::{
+        StoreError, UsageStore,
+        backup::{BackupEnd, BackupRequest, BackupSection, put_entry},
+    },
+};
+
+/// Bytes of entries at which a message is sent; one entry may go beyond.
+const MESSAGE_BYTES: usize = 512 << 10;
+/// Messages that wait for the reader.
+const MESSAGES_WAITING_MAX: usize = 4;
+/// How long a reader may take nothing: for as long, dead parts of the index stay on the disk.
+const READER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A piece of a backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackupMessage {
+    /// Whole entries of one section.
+    Entries(BackupSection, Vec<u8>),
+    /// There is nothing more.
+    End(BackupEnd),
+}
+
+/// Makes backups, one at a time.
+pub struct Backups {
+    store: Arc<dyn UsageStore>,
+    audit: Arc<AuditTrail>,
+    slot: Arc<Semaphore>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl std::fmt::Debug for Backups {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backups").finish_non_exhaustive()
+    }
+}
+
+impl Backups {
+    /// Backups of a store, until `stopping` says true.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn UsageStore>,
+        audit: Arc<AuditTrail>,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        Self { store, audit, slot: Arc::new(Semaphore::new(1)), stopping }
+    }
+
+    /// Begins a backup. It ends with [`BackupMessage::End`] or with an error, and is given up if the receiver is dropped.
+    ///
+    /// # Errors
+    /// [`ServiceError::PermissionDenied`] for anybody but the operator, [`ServiceError::FailedPrecondition`] if another
+    /// one is under way, [`ServiceError`] if it cannot be put on record.
+    pub async fn start(
+        &self,
+        actor: &Actor,
+        request: BackupRequest,
+    ) -> Result<Receiver<Result<BackupMessage, ServiceError>>, ServiceError> {
+        require_operator(actor)?;
+        let slot = Arc::clone(&self.slot).try_acquire_owned().map_err(|_| {
+            ServiceError::FailedPrecondition("another backup is under way".to_owned())
+        })?;
+        let detail = if request.after.is_some() { "increment" } else { "full" };
+        let organization = &actor.caller.organization;
+        self.audit.record(organization, actor, AuditAction::StoreBackedUp, "store", detail).await?;
+        let (sender, receiver) = mpsc::channel(MESSAGES_WAITING_MAX);
+        let mut reader = Reader {
+            sender,
+            runtime: Handle::current(),
+            stopping: self.stopping.clone(),
+            section: BackupSection::Index,
+            entries: Vec::new(),
+        };
+        let store = Arc::clone(&self.store);
+        tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            let backed_up = store
+                .back_up(&request, &mut |section, key, value| reader.entry(section, key, value));
+            reader.finish(backed_up);
+        });
+        Ok(receiver)
+    }
+}
+
+/// Whoever takes a backup.
+struct Reader {
+    sender: Sender<Result<BackupMessage, ServiceError>>,
+    runtime: Handle,
+    stopping: watch::Receiver<bool>,
+    section: BackupSection,
+    entries: Vec<u8>,
+}
+
+impl Reader {
+    fn entry(
+        &mut self,
+        section: BackupSection,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        if section != self.section || self.entries.len() >= MESSAGE_BYTES {
+            self.flush()?;
+            self.section = section;
+        }
+        put_entry(&mut self.entries, key, value);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        if self.entries.is_empty() {
+            return Ok(());
+        }
+        let entries = std::mem::take(&mut self.entries);
+        self.send(Ok(BackupMessage::Entries(self.section, entries)))
+    }
+
+    /// Fails with [`StoreError::GivenUp`] if nobody takes it.
+    fn send(&self, message: Result<BackupMessage, ServiceError>) -> Result<(), StoreError> {
+        if *self.stopping.borrow() {
+            return Err(StoreError::Closed);
+        }
+        let sent = async { tokio::time::timeout(READER_PATIENCE, self.sender.send(message)).await };
+        match self.runtime.block_on(sent) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(StoreError::GivenUp),
+            Err(_) => {
+                let seconds = READER_PATIENCE.as_secs();
+                tracing::warn!(seconds, "a backup is given up: its reader has taken nothing");
+                Err(StoreError::GivenUp)
+            }
+        }
+    }
+
+    fn finish(mut self, backed_up: Result<BackupEnd, StoreError>) {
+        let sent = backed_up.and_then(|end| {
+            self.flush()?;
+            self.send(Ok(BackupMessage::End(end)))
+        });
+        let Err(error) = sent else { return };
+        if matches!(error, StoreError::GivenUp) {
+            tracing::info!("a backup was not taken to its end");
+        }
+        // Without waiting: nobody may be there. A stream that ends without an end is no backup either.
+        let _ = self.sender.try_send(Err(match error {
+            StoreError::GivenUp => ServiceError::Unavailable("the reader took nothing".into()),
+            error => error.into(),
+        }));
+    }
+}
