@@ -155,7 +155,7 @@ fn list(path: &Path) -> CommandResult {
             store_id.clone(),
             began.clone(),
             format!("{} to {}", after.sequence + 1, through.sequence),
-            grouped(&backup.manifest.bytes().to_string()),
+            grouped(backup.manifest.bytes()),
             state,
         ]);
     }
