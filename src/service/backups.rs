@@ -16,7 +16,7 @@ use crate::{
     domain::audit::{Actor, AuditAction},
     store::{
         StoreError, UsageStore,
-        backup::{BackupEnd, BackupRequest, BackupSection, put_entry},
+        backup::{BackupEnd, BackupRefusal, BackupRequest, BackupSection, put_entry},
     },
 };
 
@@ -24,6 +24,8 @@ use crate::{
 const MESSAGE_BYTES: usize = 512 << 10;
 /// Messages that wait for the reader.
 const MESSAGES_WAITING_MAX: usize = 4;
+/// How long a backup waits for the one before it to end: one whose reader has gone notices it a moment later.
+const SLOT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a reader may take nothing: for as long, dead parts of the index stay on the disk.
 const READER_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -72,9 +74,10 @@ impl Backups {
         request: BackupRequest,
     ) -> Result<Receiver<Result<BackupMessage, ServiceError>>, ServiceError> {
         require_operator(actor)?;
-        let slot = Arc::clone(&self.slot).try_acquire_owned().map_err(|_| {
-            ServiceError::FailedPrecondition("another backup is under way".to_owned())
-        })?;
+        let under_way = || ServiceError::FailedPrecondition(BackupRefusal::UnderWay.to_string());
+        let free = Arc::clone(&self.slot).acquire_owned();
+        let slot = tokio::time::timeout(SLOT_PATIENCE, free).await.map_err(|_| under_way())?;
+        let slot = slot.map_err(|_| under_way())?;
         let detail = if request.after.is_some() { "increment" } else { "full" };
         let organization = &actor.caller.organization;
         self.audit.record(organization, actor, AuditAction::StoreBackedUp, "store", detail).await?;
@@ -113,6 +116,9 @@ impl Reader {
         key: &[u8],
         value: Option<&[u8]>,
     ) -> Result<(), StoreError> {
+        if self.sender.is_closed() {
+            return Err(StoreError::GivenUp);
+        }
         if section != self.section || self.entries.len() >= MESSAGE_BYTES {
             self.flush()?;
             self.section = section;

@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use meterd::api::pb::meterd::v1::{
@@ -64,8 +64,10 @@ impl Load {
 
     /// Waits until so many more records are acknowledged.
     async fn progress(&self, records: usize) {
+        let began = Instant::now();
         let wanted = self.ledger.lock().acknowledged.len() + records;
         while self.ledger.lock().acknowledged.len() < wanted {
+            assert!(began.elapsed() < Duration::from_secs(120), "nothing is acknowledged any more");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
