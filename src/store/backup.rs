@@ -97,6 +97,9 @@ pub enum BackupRefusal {
     /// One is being made.
     #[error("another backup of this store is under way")]
     UnderWay,
+    /// The reader takes hours for what is kept on the disk for it meanwhile.
+    #[error("the backup was read too slowly; allow a higher rate")]
+    TooSlow,
     /// Organizations, catalog and the like change faster than they are read.
     #[error(
         "too much was changed beside usage while it was read; try again, or allow a higher rate"

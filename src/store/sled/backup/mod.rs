@@ -20,6 +20,8 @@
 mod pace;
 pub(super) mod restore;
 
+use std::time::{Duration, Instant};
+
 use self::pace::Pace;
 use super::{
     batches::BatchPlace,
@@ -44,6 +46,8 @@ use crate::{
     },
 };
 
+/// How long the index may be pinned: meanwhile its dead runs stay on the disk, as many bytes as are merged.
+const PINNED_MAX: Duration = Duration::from_hours(6);
 /// Kinds of entries that hold a run.
 const RUN_SPACES: [KeySpace; 3] = [KeySpace::RunPage, KeySpace::RunFences, KeySpace::RunFilter];
 /// Kinds of entries that are rows of totals.
@@ -114,6 +118,7 @@ impl Backup<'_, '_> {
     fn index(&mut self) -> Result<(), StoreError> {
         let core = self.core;
         let (pin, manifest) = core.index.pin();
+        let pinned = Instant::now();
         let manifest = Manifest { dead: Vec::new(), ..manifest };
         let value = manifest.encode()?;
         self.entry(BackupSection::Index, &KeySpace::Manifest.only(), Some(&value))?;
@@ -123,6 +128,9 @@ impl Backup<'_, '_> {
                 for entry in core.engine.range(parts) {
                     let (key, value) = entry?;
                     self.entry(BackupSection::Index, &key, Some(&value))?;
+                    if pinned.elapsed() > PINNED_MAX {
+                        return Err(BackupRefusal::TooSlow.into());
+                    }
                 }
             }
         }
