@@ -226,7 +226,7 @@ async fn killed_at_any_moment_it_leaves_nothing_that_passes_for_a_backup() {
         let before = load.acknowledged();
         let full: &[&str] = if random.below(3) == 0 { &["--full"] } else { &[] };
         // Slow enough to be met in its middle.
-        let more = [full, &["--rate", "1MiB"]].concat();
+        let more = [full, &["--rate", "1MiB"][..]].concat();
         let mut child = backup_command(&server, &to, &more)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -296,7 +296,7 @@ async fn a_restore_that_is_killed_leaves_nothing_that_passes_for_a_store() {
     for at in 0..12 {
         let restored: PathBuf = directory.path().join(format!("restored-{at}"));
         let paths = ["--from", to.to_str().unwrap(), "--data-dir", restored.to_str().unwrap()];
-        let arguments = [&["restore", "--no-verify"], &paths[..]].concat();
+        let arguments = [&["restore", "--no-verify"][..], &paths].concat();
         let mut child = meterd(&arguments).stdout(Stdio::null()).spawn().unwrap();
         tokio::time::sleep(Duration::from_millis(random.below(300) as u64)).await;
         let _ = child.kill();

@@ -42,7 +42,7 @@ impl Backups {
 
     fn back_up(&self, data_dir: &str, more: &[&str]) -> Ran {
         let (to, data_dir) = (self.text("backups"), self.text(data_dir));
-        let arguments = [&["backup", "--to", &to, "--data-dir", &data_dir], more].concat();
+        let arguments = [&["backup", "--to", &to, "--data-dir", &data_dir][..], more].concat();
         run(meterd(&arguments))
     }
 
@@ -52,7 +52,7 @@ impl Backups {
 
     fn restore(&self, more: &[&str]) -> Ran {
         let (from, to) = (self.text("backups"), self.text("restored"));
-        let arguments = [&["restore", "--from", &from, "--data-dir", &to], more].concat();
+        let arguments = [&["restore", "--from", &from, "--data-dir", &to][..], more].concat();
         run(meterd(&arguments))
     }
 

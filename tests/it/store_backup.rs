@@ -162,8 +162,8 @@ fn history(seed: u64) {
     assert_eq!(again.token_key(), store.token_key());
     assert_eq!(totals(&again), totals(&store));
     assert_eq!(again.statistics().last_sequence, store.statistics().last_sequence);
-    for (name, offset) in [("alpha", 0), ("beta", 1 << 40)] {
-        let known = changes.records.iter().filter(|uuid| (**uuid < 1 << 40) == (offset == 0));
+    for name in ["alpha", "beta"] {
+        let known = changes.records.iter().filter(|uuid| (**uuid < 1 << 40) == (name == "alpha"));
         let resent = known.map(|uuid| record(*uuid, "a", 1, now())).collect::<Vec<_>>();
         for records in resent.chunks(50) {
             let decisions = commit(&again, submission(name, records.to_vec()), now()).unwrap();
@@ -252,7 +252,7 @@ fn an_increment_of_another_history_is_refused() {
     let increment = back_up(&store, Some(full.point()), || {}).unwrap();
     let fork = SledStore::open(tiny(&fork)).unwrap();
     assert_eq!(refused(&fork, increment.point()), BackupRefusal::NotInLog, "not that far yet");
-    for number in 0..2000 {
+    for number in 0..600 {
         commit(&fork, submission("gamma", vec![record(number, "a", 1, now())]), now()).unwrap();
     }
     assert!(fork.statistics().last_sequence > increment.end.through.sequence);
