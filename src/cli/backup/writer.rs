@@ -1,7 +1,7 @@
 //! Writes a backup: files of entries, and the manifest once all of them are on the disk.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs::{DirBuilder, File},
     io::{BufWriter, Write as _},
     os::unix::fs::DirBuilderExt as _,
@@ -64,17 +64,19 @@ impl BackupWriter {
         if self.files.is_empty() {
             DirBuilder::new().mode(0o700).create(&self.path).with_context(cannot)?;
         }
-        if !self.files.contains_key(&section) {
-            let file = BufWriter::new(create_new(&path).with_context(cannot)?);
-            let file = SectionFile { file, hash: Sha256::new(), bytes: 0, entries: 0 };
-            self.files.insert(section, file);
-        }
-        if let Some(file) = self.files.get_mut(&section) {
-            file.file.write_all(bytes).with_context(cannot)?;
-            file.hash.update(bytes);
-            file.bytes += bytes.len() as u64;
-            file.entries += count;
-        }
+        let file = match self.files.entry(section) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(SectionFile {
+                file: BufWriter::new(create_new(&path).with_context(cannot)?),
+                hash: Sha256::new(),
+                bytes: 0,
+                entries: 0,
+            }),
+        };
+        file.file.write_all(bytes).with_context(cannot)?;
+        file.hash.update(bytes);
+        file.bytes += bytes.len() as u64;
+        file.entries += count;
         self.bytes += bytes.len() as u64;
         Ok(())
     }

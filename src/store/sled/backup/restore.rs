@@ -9,7 +9,7 @@ use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use crate::{
@@ -267,7 +267,7 @@ fn not_of_a_store(key: &[u8]) -> StoreError {
     StoreError::Damaged(format!("backup: an entry {key:02x?} is out of place").into())
 }
 
-fn mark(marker: &PathBuf) -> io::Result<()> {
+fn mark(marker: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(marker)?;
     file.write_all(b"meterd is restoring a store here, or was interrupted in it.\n")?;
     file.sync_all()
