@@ -59,8 +59,9 @@ impl Place {
         let digit = |at: usize| self.link.get(2 * at..2 * at + 2);
         let bytes = (0..LINK_BYTES).map(|at| u8::from_str_radix(digit(at)?, 16).ok());
         let link: Option<Vec<u8>> = bytes.collect();
-        match link.and_then(|link| link.try_into().ok()) {
-            Some(link) if self.link.len() == 2 * LINK_BYTES => {
+        match link.and_then(|link| <[u8; LINK_BYTES]>::try_from(link).ok()) {
+            // `from_str_radix` takes signs as well.
+            Some(link) if self.link == hexadecimal(&link) => {
                 Ok(LogPosition { sequence: LogSequence(self.sequence), link })
             }
             _ => bail!("the link {:?} is not 64 hexadecimal digits", self.link),
@@ -189,7 +190,15 @@ mod tests {
     fn a_place_reads_back_and_nothing_else_does() {
         let position = LogPosition { sequence: LogSequence(7), link: [0xa5; LINK_BYTES] };
         assert_eq!(Place::of(&position).position().unwrap(), position);
-        for link in ["", "a5", &"zz".repeat(32), &"a5".repeat(33), &"é".repeat(32)] {
+        for link in [
+            "",
+            "a5",
+            &"zz".repeat(32),
+            &"+5".repeat(32),
+            &"A5".repeat(32),
+            &"a5".repeat(33),
+            &"é".repeat(32),
+        ] {
             let place = Place { sequence: 7, link: link.to_owned() };
             assert!(place.position().is_err(), "{link}");
         }
