@@ -25,6 +25,9 @@ pub struct StoreOptions {
     pub merge_fan_in: usize,
     /// Runs at which writes wait for the mergers. Default 24.
     pub runs_max: usize,
+    /// Merged runs that are kept for a backup that reads the index. If there come to be more, the backup fails: the manifest
+    /// names them all, and is one value. Default 1000, which is some 300 million records.
+    pub dead_runs_max: usize,
     /// How long a commit may take. After that the store fails. Default 60 s.
     pub commit_patience: Duration,
     /// Planted faults, for tests.
@@ -43,6 +46,7 @@ impl StoreOptions {
             filter_bits_per_key: 20,
             merge_fan_in: 4,
             runs_max: 24,
+            dead_runs_max: 1000,
             commit_patience: Duration::from_mins(1),
             faults: Faults::default(),
         }

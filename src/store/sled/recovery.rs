@@ -115,8 +115,8 @@ fn replay_log(replay: &mut Replay<'_>, checkpoint: LogSequence) -> Result<LogEnd
     let engine = replay.engine;
     let (mut chain, last_stored_time) = if checkpoint > LogSequence(0) {
         let value = read::value(engine, checkpoint)?;
-        let stored_time = LogEntry::decode(checkpoint, &value)?.stored_time();
-        (Chain::after(checkpoint, &value), stored_time)
+        let (entry, previous) = LogEntry::decode_linked(checkpoint, &value)?;
+        (Chain::after(checkpoint, &value, previous.is_some()), entry.stored_time())
     } else {
         (Chain::start(), Timestamp::UNIX_EPOCH)
     };

@@ -4,8 +4,8 @@
 //! end *T*; an increment is the log from where the last backup ended to *T*, and the state again in whole.
 //!
 //! **Why a full one is consistent.** First the index is pinned, then the manifest is read: checkpoint *C* and runs *R*.
-//! 1. The pages of *R* never change, and while the pin is held none is removed. They hold the uuids of all values up to *C*,
-//!    and of no later ones.
+//! 1. The pages of *R* never change, and while the pin holds none is removed; whether it still held is looked at after the
+//!    last one. They hold the uuids of all values up to *C*, and of no later ones.
 //! 2. Rows are read one by one while the flusher replaces some. A row that has usage up to *C* was on the disk before the
 //!    manifest said *C*, and rows are never removed, so it is read. Each is whole and says up to which sequence it is
 //!    complete; none is complete beyond the log's durable end, which is at or before *T*, for *T* is read afterwards. So
@@ -15,7 +15,8 @@
 //! 4. Numbers of organizations are given before anything refers to them, and never change: they are read last. Places of
 //!    batches are written together with their parts, all up to *T* or all beyond, so those up to *T* are taken.
 //!
-//! Whoever takes the entries may be slow. Meanwhile dead runs stay on the disk, and nobody waits.
+//! Whoever takes the entries may be slow. Meanwhile dead runs stay on the disk, and nobody waits. If there come to be too many
+//! of them, or it takes too long, the backup is given up rather than the disk.
 
 mod pace;
 pub(super) mod restore;
@@ -60,7 +61,7 @@ pub(super) fn back_up(
     sink: &mut BackupSink<'_>,
 ) -> Result<BackupEnd, StoreError> {
     let mut backup = Backup { core, sink, pace: Pace::new(request.bytes_per_second_max) };
-    let (after, through) = match &request.after {
+    let (mut chain, through) = match &request.after {
         None => {
             backup.index()?;
             let through = backup.state()?;
@@ -68,32 +69,34 @@ pub(super) fn back_up(
             (backup.beginning(through)?, through)
         }
         Some(point) => {
-            let after = continued(core, point)?;
-            (after, backup.state()?)
+            let chain = continued(core, point)?;
+            (chain, backup.state()?)
         }
     };
-    let through = backup.log(after, through)?;
-    Ok(BackupEnd { store_id: store_uuid(&core.identity), after, through })
+    let after = position(&chain);
+    backup.log(&mut chain, through)?;
+    Ok(BackupEnd { store_id: store_uuid(&core.identity), after, through: position(&chain) })
 }
 
 /// Where an increment begins, if that is in the log.
-fn continued(core: &Core, point: &BackupPoint) -> Result<LogPosition, StoreError> {
+fn continued(core: &Core, point: &BackupPoint) -> Result<Chain, StoreError> {
     if point.store_id != store_uuid(&core.identity) {
         return Err(BackupRefusal::OtherStore.into());
     }
-    let LogPosition { sequence, link } = point.position;
+    let sequence = point.position.sequence;
     // Beyond it, values may not be durable yet.
-    let is_there = sequence <= core.rollups.through();
-    let here = match sequence {
-        LogSequence(0) => Some(Link::START),
-        _ if !is_there => None,
-        _ => core.engine.get(&log_key(sequence))?.map(|value| Link::of(sequence, &value)),
+    let is_durable = sequence <= core.rollups.through();
+    let value = if is_durable { core.engine.get(&log_key(sequence))? } else { None };
+    let here = match value {
+        Some(value) => {
+            let is_linked = log::previous_link(sequence, &value)?.is_some();
+            Some(Chain::after(sequence, &value, is_linked))
+        }
+        None if sequence == LogSequence(0) => Some(Chain::start()),
+        None => None,
     };
-    if here.is_some_and(|here| here.0 == link) {
-        Ok(point.position)
-    } else {
-        Err(BackupRefusal::NotInLog.into())
-    }
+    here.filter(|chain| position(chain) == point.position)
+        .ok_or_else(|| BackupRefusal::NotInLog.into())
 }
 
 struct Backup<'a, 'b> {
@@ -128,11 +131,15 @@ impl Backup<'_, '_> {
                 for entry in core.engine.range(parts) {
                     let (key, value) = entry?;
                     self.entry(BackupSection::Index, &key, Some(&value))?;
-                    if pinned.elapsed() > PINNED_MAX {
+                    if pinned.elapsed() > PINNED_MAX || !pin.holds() {
                         return Err(BackupRefusal::TooSlow.into());
                     }
                 }
             }
+        }
+        // What is missing at the end of a run is not followed by an entry.
+        if !pin.holds() {
+            return Err(BackupRefusal::TooSlow.into());
         }
         drop(pin);
         for space in ROW_SPACES {
@@ -172,20 +179,19 @@ impl Backup<'_, '_> {
     }
 
     /// Before the first value of the log.
-    fn beginning(&self, through: LogSequence) -> Result<LogPosition, StoreError> {
+    fn beginning(&self, through: LogSequence) -> Result<Chain, StoreError> {
         let mut values = self.core.engine.range(log_key(LogSequence(0))..=log_key(through));
         let Some((key, value)) = values.next().transpose()? else {
-            return Ok(position(LogSequence(0), Link::START));
+            return Ok(Chain::start());
         };
         let first = log_sequence(&key).unwrap_or_default();
         let previous = log::previous_link(first, &value)?.unwrap_or(Link::START);
-        Ok(position(LogSequence(first.0.saturating_sub(1)), previous))
+        Ok(Chain::at(LogSequence(first.0.saturating_sub(1)), previous))
     }
 
-    /// The values after a place, each of which must follow the one before; answers where they end.
-    fn log(&mut self, after: LogPosition, through: LogSequence) -> Result<LogPosition, StoreError> {
-        let mut chain = Chain::at(after.sequence, Link(after.link));
-        let first = LogSequence(after.sequence.0 + 1);
+    /// The values after a place, each of which must follow the one before.
+    fn log(&mut self, chain: &mut Chain, through: LogSequence) -> Result<(), StoreError> {
+        let first = LogSequence(chain.last().0 + 1);
         for entry in self.core.engine.range(log_key(first)..log_key(LogSequence(through.0 + 1))) {
             let (key, value) = entry?;
             let expected = LogSequence(chain.last().0 + 1);
@@ -198,10 +204,10 @@ impl Backup<'_, '_> {
         if chain.last() < through {
             return Err(missing(LogSequence(chain.last().0 + 1)));
         }
-        Ok(position(chain.last(), chain.link()))
+        Ok(())
     }
 }
 
-fn position(sequence: LogSequence, link: Link) -> LogPosition {
-    LogPosition { sequence, link: link.0 }
+fn position(chain: &Chain) -> LogPosition {
+    LogPosition { sequence: chain.last(), link: chain.link().0 }
 }

@@ -67,21 +67,38 @@ pub(super) enum MergerWork {
 struct Hands {
     to_flush: VecDeque<Arc<Frozen>>,
     dead: Vec<DeadRun>,
-    /// While there are any, nothing is removed.
+    /// While there are any, no more than `dead_runs_max` are kept.
     pins: usize,
+    /// Counts how often pins were broken.
+    broken_pins: u64,
     stopping: bool,
 }
 
 /// The level that removing a run of an earlier process counts as: small merges must not wait for it.
 const LEFT_OVER_LEVEL: u32 = 1;
 
-/// Keeps the pages of all runs, dead ones included, for as long as it lives.
-pub(in crate::store::sled) struct IndexPin<'a>(&'a Index);
+/// Keeps the pages of all runs, dead ones included, for as long as it lives, or until there are too many dead ones.
+pub(in crate::store::sled) struct IndexPin<'a> {
+    index: &'a Index,
+    broken_before: u64,
+}
+
+impl IndexPin<'_> {
+    /// Whether nothing was removed since it was made.
+    pub(in crate::store::sled) fn holds(&self) -> bool {
+        self.index.hands.lock().broken_pins == self.broken_before
+    }
+}
 
 impl Drop for IndexPin<'_> {
     fn drop(&mut self) {
-        self.0.hands.lock().pins -= 1;
-        self.0.changed.notify_all();
+        let mut hands = self.index.hands.lock();
+        // Those that were broken are no longer counted.
+        if hands.broken_pins == self.broken_before {
+            hands.pins -= 1;
+        }
+        drop(hands);
+        self.index.changed.notify_all();
     }
 }
 
@@ -99,6 +116,7 @@ pub(in crate::store::sled) struct Index {
     memtable_keys_max: usize,
     merge_fan_in: usize,
     runs_max: usize,
+    dead_runs_max: usize,
 }
 
 /// The bytes that the flusher owes for so many keys.
@@ -136,6 +154,7 @@ impl Index {
             memtable_keys_max: options.memtable_keys_max,
             merge_fan_in: options.merge_fan_in.max(2),
             runs_max: options.runs_max.max(options.merge_fan_in + 1),
+            dead_runs_max: options.dead_runs_max,
         };
         index.recount_merge_debt();
         index
@@ -228,8 +247,11 @@ impl Index {
     /// Keeps everything that the manifest names from being removed, and says what that is.
     pub(in crate::store::sled) fn pin(&self) -> (IndexPin<'_>, Manifest) {
         // Before the manifest is read: a run that it names cannot have been picked for removal by then.
-        self.hands.lock().pins += 1;
-        (IndexPin(self), self.manifest.lock().clone())
+        let mut hands = self.hands.lock();
+        hands.pins += 1;
+        let pin = IndexPin { index: self, broken_before: hands.broken_pins };
+        drop(hands);
+        (pin, self.manifest.lock().clone())
     }
 
     /// Waits for a dead run of one of `levels` that may be removed, or for enough runs to merge, of which it picks the
@@ -243,6 +265,11 @@ impl Index {
         loop {
             if hands.stopping || engine.writable().is_err() {
                 return None;
+            }
+            if hands.pins > 0 && hands.dead.len() > self.dead_runs_max {
+                tracing::warn!(dead = hands.dead.len(), "a backup reads the index too slowly");
+                hands.pins = 0;
+                hands.broken_pins += 1;
             }
             let removable = hands.dead.iter().position(|run| levels(run.level));
             if let Some(at) = removable.filter(|_| hands.pins == 0) {
