@@ -13,7 +13,10 @@ use super::{
     },
     status,
 };
-use crate::service::backups::Backups;
+use crate::service::{
+    ServiceError,
+    backups::{BackupMessage, Backups},
+};
 
 /// Serves `meterd.v1.StoreService`.
 #[derive(Debug, Clone)]
@@ -33,12 +36,15 @@ impl StoreService for StoreHandler {
         let request =
             convert::request_from_proto(request.into_inner()).map_err(status::from_service)?;
         let messages = self.backups.start(&actor, request).await.map_err(status::from_service)?;
-        let parts = stream::unfold(messages, |mut messages| async {
-            let part = match messages.recv().await? {
-                Ok(message) => Ok(convert::message_to_proto(message)),
-                Err(error) => Err(status::from_service(error)),
+        let parts = stream::unfold(Some(messages), |messages| async {
+            let mut messages = messages?;
+            let given_up = || ServiceError::Unavailable("the backup was given up".into());
+            let (part, more) = match messages.recv().await.unwrap_or_else(|| Err(given_up())) {
+                Ok(end @ BackupMessage::End(_)) => (Ok(end), None),
+                Ok(entries) => (Ok(entries), Some(messages)),
+                Err(error) => (Err(error), None),
             };
-            Some((part, messages))
+            Some((part.map(convert::message_to_proto).map_err(status::from_service), more))
         });
         Ok(Response::new(parts.boxed()))
     }

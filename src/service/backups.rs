@@ -24,10 +24,21 @@ use crate::{
 const MESSAGE_BYTES: usize = 512 << 10;
 /// Messages that wait for the reader.
 const MESSAGES_WAITING_MAX: usize = 4;
-/// How long a backup waits for the one before it to end: one whose reader has gone notices it a moment later.
-const SLOT_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a reader may take nothing: for as long, dead parts of the index stay on the disk.
-const READER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long is waited, and for whom.
+#[derive(Debug, Clone, Copy)]
+pub struct BackupLimits {
+    /// How long a backup waits for the one before it to end: one whose reader has gone notices it a moment later. Default 5 s.
+    pub slot_patience: Duration,
+    /// How long a reader may take nothing: for as long, dead parts of the index stay on the disk. Default 60 s.
+    pub reader_patience: Duration,
+}
+
+impl Default for BackupLimits {
+    fn default() -> Self {
+        Self { slot_patience: Duration::from_secs(5), reader_patience: Duration::from_mins(1) }
+    }
+}
 
 /// A piece of a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +54,7 @@ pub struct Backups {
     store: Arc<dyn UsageStore>,
     audit: Arc<AuditTrail>,
     slot: Arc<Semaphore>,
+    limits: BackupLimits,
     stopping: watch::Receiver<bool>,
 }
 
@@ -58,9 +70,10 @@ impl Backups {
     pub fn new(
         store: Arc<dyn UsageStore>,
         audit: Arc<AuditTrail>,
+        limits: BackupLimits,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        Self { store, audit, slot: Arc::new(Semaphore::new(1)), stopping }
+        Self { store, audit, slot: Arc::new(Semaphore::new(1)), limits, stopping }
     }
 
     /// Begins a backup. It ends with [`BackupMessage::End`] or with an error, and is given up if the receiver is dropped.
@@ -76,7 +89,8 @@ impl Backups {
         require_operator(actor)?;
         let under_way = || ServiceError::FailedPrecondition(BackupRefusal::UnderWay.to_string());
         let free = Arc::clone(&self.slot).acquire_owned();
-        let slot = tokio::time::timeout(SLOT_PATIENCE, free).await.map_err(|_| under_way())?;
+        let slot = tokio::time::timeout(self.limits.slot_patience, free).await;
+        let slot = slot.map_err(|_| under_way())?;
         let slot = slot.map_err(|_| under_way())?;
         let detail = if request.after.is_some() { "increment" } else { "full" };
         let organization = &actor.caller.organization;
@@ -84,6 +98,7 @@ impl Backups {
         let (sender, receiver) = mpsc::channel(MESSAGES_WAITING_MAX);
         let mut reader = Reader {
             sender,
+            patience: self.limits.reader_patience,
             runtime: Handle::current(),
             stopping: self.stopping.clone(),
             section: BackupSection::Index,
@@ -103,6 +118,7 @@ impl Backups {
 /// Whoever takes a backup.
 struct Reader {
     sender: Sender<Result<BackupMessage, ServiceError>>,
+    patience: Duration,
     runtime: Handle,
     stopping: watch::Receiver<bool>,
     section: BackupSection,
@@ -116,8 +132,12 @@ impl Reader {
         key: &[u8],
         value: Option<&[u8]>,
     ) -> Result<(), StoreError> {
+        // Looked at here as well: at a low rate messages are rare.
         if self.sender.is_closed() {
             return Err(StoreError::GivenUp);
+        }
+        if *self.stopping.borrow() {
+            return Err(StoreError::Closed);
         }
         if section != self.section || self.entries.len() >= MESSAGE_BYTES {
             self.flush()?;
@@ -135,21 +155,21 @@ impl Reader {
         self.send(Ok(BackupMessage::Entries(self.section, entries)))
     }
 
-    /// Fails with [`StoreError::GivenUp`] if nobody takes it.
-    fn send(&self, message: Result<BackupMessage, ServiceError>) -> Result<(), StoreError> {
-        if *self.stopping.borrow() {
-            return Err(StoreError::Closed);
-        }
-        let sent = async { tokio::time::timeout(READER_PATIENCE, self.sender.send(message)).await };
-        match self.runtime.block_on(sent) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(StoreError::GivenUp),
-            Err(_) => {
-                let seconds = READER_PATIENCE.as_secs();
-                tracing::warn!(seconds, "a backup is given up: its reader has taken nothing");
-                Err(StoreError::GivenUp)
+    /// Fails with [`StoreError::GivenUp`] if nobody takes it, and with [`StoreError::Closed`] if the server stops.
+    fn send(&mut self, message: Result<BackupMessage, ServiceError>) -> Result<(), StoreError> {
+        let Self { sender, stopping, patience, .. } = self;
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                // The sender is gone only if the server is.
+                _ = stopping.wait_for(|stopping| *stopping) => Err(StoreError::Closed),
+                sent = sender.send(message) => sent.map_err(|_| StoreError::GivenUp),
+                () = tokio::time::sleep(*patience) => {
+                    tracing::warn!(?patience, "a backup is given up: its reader has taken nothing");
+                    Err(StoreError::GivenUp)
+                }
             }
-        }
+        })
     }
 
     fn finish(mut self, backed_up: Result<BackupEnd, StoreError>) {
@@ -161,7 +181,7 @@ impl Reader {
         if matches!(error, StoreError::GivenUp) {
             tracing::info!("a backup was not taken to its end");
         }
-        // Without waiting: nobody may be there. A stream that ends without an end is no backup either.
+        // Without waiting: nobody may be there. What ends without an end is no backup either.
         let _ = self.sender.try_send(Err(match error {
             StoreError::GivenUp => ServiceError::Unavailable("the reader took nothing".into()),
             error => error.into(),

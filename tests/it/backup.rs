@@ -278,6 +278,36 @@ async fn killed_at_any_moment_it_leaves_nothing_that_passes_for_a_backup() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_stopped_ends_a_backup_and_leaves_nothing_that_passes_for_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data_dir, to) = (directory.path().join("data"), directory.path().join("backups"));
+    let server = start(&data_dir);
+    let ledger = Arc::new(Mutex::new(Ledger::default()));
+    let load = Load::on(&server, &ledger);
+    load.progress(2000).await;
+    load.end().await;
+    // It would take minutes.
+    let mut child = backup_command(&server, &to, &["--rate", "1KiB"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while !run(client(server.api, &["audit"])).ok().contains("store.backUp") {
+        assert!(began.elapsed() < Duration::from_secs(120), "it does not begin");
+    }
+    let id = server.id();
+    assert!(server.terminate(id));
+    let status = tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(backups(&to).0, Vec::<String>::new());
+    let again = start(&data_dir);
+    back_up(&again, &to, &[]).await.ok();
+    let restored = directory.path().join("restored");
+    restore(&to, &restored, &[]).ok();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restore_that_is_killed_leaves_nothing_that_passes_for_a_store() {
     let seed = u64::from(std::process::id());
     eprintln!("backup: seed {seed}");

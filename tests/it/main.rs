@@ -15,6 +15,7 @@ mod access_matrix;
 mod architecture;
 mod backup;
 mod backup_damage;
+mod backup_stall;
 mod cli_access;
 mod cli_assets;
 mod cli_bench;

@@ -20,7 +20,9 @@ use meterd::{
 use uuid::Uuid;
 
 use crate::support::{
-    backups::{Backup, Changes, back_up, batch_id, now, restore, tiny},
+    backups::{
+        Backup, Changes, back_up, batch_id, fill_memtable, now, restore, tiny, wait_until_idle,
+    },
     closed_store::open_tree,
     random::Random,
     usage::{
@@ -196,23 +198,80 @@ fn store_in(directory: &Path) -> (SledStore, Changes) {
     (store, changes)
 }
 
+/// Ids of the runs whose pages are among entries.
+fn run_of(section: BackupSection, key: &[u8]) -> Option<u32> {
+    let is_page = section == BackupSection::Index && key[0] == 0x20;
+    is_page.then(|| u32::from_be_bytes(key[1..5].try_into().unwrap()))
+}
+
+/// Ids of the runs that the manifest names now.
+fn named_runs(store: &SledStore) -> BTreeSet<u32> {
+    let request = BackupRequest { after: None, bytes_per_second_max: u64::MAX };
+    let mut runs = BTreeSet::new();
+    let looked = store.back_up(&request, &mut |section, key, _| {
+        runs.extend(run_of(section, key));
+        if section == BackupSection::Index { Ok(()) } else { Err(StoreError::GivenUp) }
+    });
+    assert!(matches!(looked, Err(StoreError::GivenUp)), "{looked:?}");
+    runs
+}
+
 #[test]
-fn dead_runs_stay_while_a_backup_reads_and_go_afterwards() {
+fn runs_stay_while_a_backup_reads_them_and_go_afterwards() {
     let directory = tempfile::tempdir().unwrap();
-    let (store, mut changes) = store_in(&directory.path().join("store"));
+    let (store, _) = store_in(&directory.path().join("store"));
+    wait_until_idle(&store);
+    let named = named_runs(&store);
+    assert!(!named.is_empty());
+    let mut filled = 0;
+    let mut fill_until_merged = |runs: &BTreeSet<u32>| {
+        while !named_runs(&store).is_disjoint(runs) {
+            fill_memtable(&store, filled);
+            filled += 1;
+            assert!(filled < 400, "runs are not merged any more");
+        }
+    };
     let mut first = true;
     let backup = back_up(&store, None, || {
         // Right after the manifest: whatever it names is merged away before it is read.
         if std::mem::take(&mut first) {
-            (0..200).for_each(|_| changes.make(&store));
+            fill_until_merged(&named);
+            // So is what came in its place, by threads that would have removed what they merged before.
+            fill_until_merged(&named_runs(&store));
         }
     });
+    let backup = backup.unwrap();
+    let read: BTreeSet<u32> =
+        backup.entries.iter().filter_map(|(section, key, _)| run_of(*section, key)).collect();
+    assert_eq!(read, named);
     let restored = directory.path().join("restored");
-    restore(tiny(&restored), &[backup.unwrap()]).unwrap();
+    restore(tiny(&restored), &[backup]).unwrap();
     assert_verified(&restored);
-    while !store.is_idle() {
-        std::thread::yield_now();
-    }
+    // Which it is not as long as dead runs are left.
+    wait_until_idle(&store);
+}
+
+#[test]
+fn a_backup_is_given_up_rather_than_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = tiny(&directory.path().join("store"));
+    options.dead_runs_max = 8;
+    let store = SledStore::open(options).unwrap();
+    (0..8).for_each(|number| fill_memtable(&store, number));
+    wait_until_idle(&store);
+    let mut first = true;
+    let given_up = back_up(&store, None, || {
+        // So many that commits wait for merging, and what is merged is more than is kept.
+        if std::mem::take(&mut first) {
+            (8..100).for_each(|number| fill_memtable(&store, number));
+        }
+    });
+    let error = given_up.map(|backup| backup.end).unwrap_err();
+    assert!(matches!(error, StoreError::CannotBackUp(BackupRefusal::TooSlow)), "{error}");
+    wait_until_idle(&store);
+    let restored = directory.path().join("restored");
+    restore(tiny(&restored), &[back_up(&store, None, || {}).unwrap()]).unwrap();
+    assert_verified(&restored);
 }
 
 #[test]
@@ -227,9 +286,7 @@ fn a_reader_that_goes_away_leaves_nothing_behind() {
         assert!(matches!(given_up, Err(StoreError::GivenUp)), "{given_up:?}");
     }
     (0..100).for_each(|_| changes.make(&store));
-    while !store.is_idle() {
-        std::thread::yield_now();
-    }
+    wait_until_idle(&store);
     back_up(&store, None, || {}).unwrap();
 }
 

@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow, bail};
 use sha2::{Digest as _, Sha256};
 
 use super::manifest::{
-    DataFile, FILE_NAME, Kind, Manifest, directory_name, file_name, hexadecimal,
+    DataFile, FILE_NAME, Kind, Manifest, directory_name, file_name, hexadecimal, sync_directory,
 };
 use crate::store::backup::{BackupSection, EntryReader};
 
@@ -50,6 +50,7 @@ pub(in crate::cli) fn lock(path: &Path) -> anyhow::Result<WriteLock> {
         .recursive(true)
         .mode(0o700)
         .create(path)
+        .and_then(|()| sync_parent(path))
         .with_context(|| format!("cannot create {}", path.display()))?;
     let name = path.join(LOCK_NAME);
     let cannot = || format!("cannot lock {}", path.display());
@@ -67,6 +68,11 @@ pub(in crate::cli) fn lock(path: &Path) -> anyhow::Result<WriteLock> {
         }
         Err(TryLockError::Error(error)) => Err(error).with_context(cannot),
     }
+}
+
+/// Makes the name of a directory durable.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    std::path::absolute(path)?.parent().map_or(Ok(()), sync_directory)
 }
 
 impl BackupDirectory {

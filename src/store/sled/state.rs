@@ -23,7 +23,7 @@ const ROUNDS_MAX: usize = 64;
 const CHANGED_KEYS_MAX: usize = 1 << 20;
 
 /// Kinds of entries that make up the state; the organizations' numbers, which are never changed, come apart.
-const SPACES: [KeySpace; 9] = [
+pub(super) const SPACES: [KeySpace; 9] = [
     KeySpace::CatalogProduct,
     KeySpace::CatalogSku,
     KeySpace::CatalogInstance,
@@ -65,7 +65,7 @@ impl StateBatch {
 }
 
 /// Whether a key is of the state that changes.
-pub(super) fn is_state(key: &[u8]) -> bool {
+fn is_state(key: &[u8]) -> bool {
     key.first().is_some_and(|first| SPACES.iter().any(|space| *space as u8 == *first))
 }
 

@@ -1,6 +1,10 @@
 //! Backups in memory, and a store that changes while it is backed up.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use meterd::{
@@ -81,6 +85,23 @@ pub fn tiny(directory: &Path) -> StoreOptions {
     options.merge_fan_in = 2;
     options.cache_bytes = 8 << 20;
     options
+}
+
+/// Fills one memtable of a [`tiny`] store with uuids that nothing else has.
+pub fn fill_memtable(store: &SledStore, number: u128) {
+    let first = (1 << 80) + number * 60;
+    let records = (first..first + 60).map(|uuid| record(uuid, "a", 1, now())).collect();
+    let decisions = commit(store, submission("filler", records), now()).unwrap();
+    assert!(decisions.iter().all(|decision| *decision == Decision::Accepted));
+}
+
+/// Waits until nothing is left to write out, to merge or to remove.
+pub fn wait_until_idle(store: &SledStore) {
+    let began = Instant::now();
+    while !store.is_idle() {
+        assert!(began.elapsed() < Duration::from_secs(120), "background work does not end");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 pub fn now() -> Timestamp {
