@@ -139,6 +139,9 @@ pub enum EntryError {
     Damaged,
 }
 
+/// A key, and its value unless the key is gone.
+pub type EntryRef<'a> = (&'a [u8], Option<&'a [u8]>);
+
 /// Reads entries one after the other.
 #[derive(Debug)]
 pub struct EntryReader<R> {
@@ -152,11 +155,11 @@ impl<R: Read> EntryReader<R> {
         Self { source, entry: Vec::new() }
     }
 
-    /// The next entry: its key and, unless the key is gone, its value. `None` at the end.
+    /// The next entry; `None` at the end.
     ///
     /// # Errors
     /// [`EntryError`] if there is neither an entry nor the end.
-    pub fn next_entry(&mut self) -> Result<Option<(&[u8], Option<&[u8]>)>, EntryError> {
+    pub fn next_entry(&mut self) -> Result<Option<EntryRef<'_>>, EntryError> {
         self.entry.clear();
         let Self { source, entry } = self;
         source.by_ref().take(HEADER_BYTES as u64).read_to_end(entry)?;
@@ -202,7 +205,9 @@ mod tests {
 
     use super::*;
 
-    fn all(bytes: &[u8]) -> Result<Vec<(Vec<u8>, Option<Vec<u8>>)>, EntryError> {
+    type Entry = (Vec<u8>, Option<Vec<u8>>);
+
+    fn all(bytes: &[u8]) -> Result<Vec<Entry>, EntryError> {
         let mut reader = EntryReader::new(bytes);
         let mut found = Vec::new();
         while let Some((key, value)) = reader.next_entry()? {
@@ -213,7 +218,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn entries_read_back(entries: Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+        fn entries_read_back(entries: Vec<Entry>) {
             let mut bytes = Vec::new();
             for (key, value) in &entries {
                 put_entry(&mut bytes, key, value.as_deref());

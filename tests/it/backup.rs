@@ -35,7 +35,7 @@ const WRITERS: usize = 6;
 
 fn start(data_dir: &Path) -> MeterdProcess {
     let mut command = serve_command(&[], data_dir);
-    command.args(["--memtable-keys-max", "3000", "--log", "warn"]);
+    command.args(["--memtable-keys-max", "1000", "--log", "warn"]);
     MeterdProcess::start(command)
 }
 
@@ -160,7 +160,7 @@ async fn what_was_acknowledged_before_a_backup_is_there_after_a_restore() {
     let server = start(&data_dir);
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let load = Load::on(&server, &ledger);
-    load.progress(8000).await;
+    load.progress(3000).await;
     let mut before = Vec::new();
     for (at, kind) in ["full", "increment", "increment"].into_iter().enumerate() {
         apply_assets(&server, &format!("name {at}")).await;
@@ -168,7 +168,7 @@ async fn what_was_acknowledged_before_a_backup_is_there_after_a_restore() {
         before.push(load.acknowledged());
         let said = back_up(&server, &to, &[]).await.ok();
         assert!(said.contains(&format!("{:06}-{kind}", at + 1)), "{said}");
-        load.progress(4000).await;
+        load.progress(1500).await;
     }
     load.end().await;
     assert_secret(&to);
@@ -317,7 +317,7 @@ async fn a_restore_that_is_killed_leaves_nothing_that_passes_for_a_store() {
     let server = start(&data_dir);
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let load = Load::on(&server, &ledger);
-    load.progress(10_000).await;
+    load.progress(5000).await;
     load.end().await;
     back_up(&server, &to, &[]).await.ok();
     let counted = server.counted().await;

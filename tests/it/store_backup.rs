@@ -32,8 +32,11 @@ use crate::support::{
 };
 
 /// Organizations, and everything beside usage.
-const STATE: [std::ops::Range<u8>; 2] = [0x03..0x04, 0x40..0x60];
-const LOG: [std::ops::Range<u8>; 1] = [0x10..0x11];
+const STATE: [FirstBytes; 2] = [(0x03, 0x04), (0x40, 0x60)];
+const LOG: [FirstBytes; 1] = [(0x10, 0x11)];
+
+/// The first of a range of first bytes, and the one after the last.
+type FirstBytes = (u8, u8);
 
 fn assert_verified(directory: &Path) {
     let report = verify(directory, &mut |_| {}).unwrap();
@@ -101,10 +104,10 @@ impl Acknowledged {
     }
 }
 
-/// Entries of a closed store, by ranges of the first byte.
-fn entries(directory: &Path, ranges: &[std::ops::Range<u8>]) -> Vec<(sled::IVec, sled::IVec)> {
+/// Entries of a closed store.
+fn entries(directory: &Path, ranges: &[FirstBytes]) -> Vec<(sled::IVec, sled::IVec)> {
     let tree = open_tree(directory);
-    let of_range = |range: &std::ops::Range<u8>| tree.range([range.start]..[range.end]);
+    let of_range = |(from, to): &FirstBytes| tree.range([*from]..[*to]);
     ranges.iter().flat_map(of_range).map(Result::unwrap).collect()
 }
 
