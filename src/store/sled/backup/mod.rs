@@ -28,7 +28,7 @@ use super::{
     batches::BatchPlace,
     core::Core,
     identity::store_uuid,
-    index::manifest::Manifest,
+    index::{manifest::Manifest, run::damaged},
     keyspace::{KeySpace, log_key, log_sequence},
     log::{
         self,
@@ -126,20 +126,26 @@ impl Backup<'_, '_> {
         let value = manifest.encode()?;
         self.entry(BackupSection::Index, &KeySpace::Manifest.only(), Some(&value))?;
         for run in &manifest.runs {
+            let mut pages = 0;
             for space in RUN_SPACES {
                 let parts = space.of_run(run.id, 0)..=space.of_run(run.id, u32::MAX);
                 for entry in core.engine.range(parts) {
                     let (key, value) = entry?;
+                    pages += u32::from(space == KeySpace::RunPage);
                     self.entry(BackupSection::Index, &key, Some(&value))?;
                     if pinned.elapsed() > PINNED_MAX || !pin.holds() {
                         return Err(BackupRefusal::TooSlow.into());
                     }
                 }
             }
-        }
-        // What is missing at the end of a run is not followed by an entry.
-        if !pin.holds() {
-            return Err(BackupRefusal::TooSlow.into());
+            // What is missing at the end of a run is not followed by an entry.
+            if !pin.holds() {
+                return Err(BackupRefusal::TooSlow.into());
+            }
+            if pages != run.pages {
+                let what = format!("has {pages} pages, the manifest says {}", run.pages);
+                return Err(damaged(run.id, &what));
+            }
         }
         drop(pin);
         for space in ROW_SPACES {
