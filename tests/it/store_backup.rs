@@ -34,6 +34,7 @@ use crate::support::{
 /// Organizations, and everything beside usage.
 const STATE: [FirstBytes; 2] = [(0x03, 0x04), (0x40, 0x60)];
 const LOG: [FirstBytes; 1] = [(0x10, 0x11)];
+const RUN_PAGE: u8 = 0x20;
 
 /// The first of a range of first bytes, and the one after the last.
 type FirstBytes = (u8, u8);
@@ -201,9 +202,9 @@ fn store_in(directory: &Path) -> (SledStore, Changes) {
     (store, changes)
 }
 
-/// Ids of the runs whose pages are among entries.
+/// The run that an entry is a page of.
 fn run_of(section: BackupSection, key: &[u8]) -> Option<u32> {
-    let is_page = section == BackupSection::Index && key[0] == 0x20;
+    let is_page = section == BackupSection::Index && key[0] == RUN_PAGE;
     is_page.then(|| u32::from_be_bytes(key[1..5].try_into().unwrap()))
 }
 
@@ -391,6 +392,21 @@ fn a_backup_that_was_altered_is_not_restored() {
     assert!(not_the_first.to_string().contains("log chunk 1: "), "{not_the_first}");
     let misplaced = restored_damaged(|backup| backup.entries[0].0 = BackupSection::State);
     assert!(misplaced.to_string().contains("out of place"), "{misplaced}");
+}
+
+#[test]
+fn a_store_that_lacks_a_page_of_its_index_is_not_backed_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = store_in(directory.path());
+    wait_until_idle(&store);
+    drop(store);
+    let tree = open_tree(directory.path());
+    let (page, _) = tree.scan_prefix([RUN_PAGE]).next_back().unwrap().unwrap();
+    tree.remove(page).unwrap();
+    drop(tree);
+    let store = SledStore::open(tiny(directory.path())).unwrap();
+    let error = back_up(&store, None, || {}).map(|backup| backup.end).unwrap_err();
+    assert!(error.to_string().contains("pages, the manifest says"), "{error}");
 }
 
 #[test]
