@@ -24,7 +24,7 @@ use tokio::{
     sync::{mpsc::Receiver, watch},
     time::timeout,
 };
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 
 use crate::support::{
     backups::{Changes, fill_memtable, tiny, wait_until_idle},
@@ -102,7 +102,7 @@ async fn a_reader_that_takes_nothing_holds_nobody_up_and_is_given_up() {
 }
 
 async fn served(store: &Arc<SledStore>, drain_timeout: Duration) -> TestServer {
-    let backups = BackupLimits { reader_patience: NEVER, ..BackupLimits::default() };
+    let backups = BackupLimits { slot_patience: Duration::from_millis(50), reader_patience: NEVER };
     let store = Arc::<SledStore>::clone(store);
     TestServer::with(Setup { store, drain_timeout, backups, ..Setup::default() }).await
 }
@@ -122,6 +122,12 @@ async fn a_server_that_stops_does_not_wait_for_a_reader_that_takes_nothing() {
     let store = large_store(directory.path());
     let server = served(&store, Duration::from_secs(1)).await;
     let unread = begun(&server).await;
+    // There is one at a time.
+    let mut client = StoreServiceClient::new(server.authed());
+    let second = client.stream_backup(StreamBackupRequest::default()).await.map(drop).unwrap_err();
+    assert_eq!(second.code(), Code::FailedPrecondition, "{second:?}");
+    assert!(second.message().contains("another backup"), "{second:?}");
+    drop(client);
     timeout(LONG, server.stop()).await.unwrap();
     // Whatever read the store for it has let go of it.
     let began = Instant::now();
