@@ -11,7 +11,10 @@ use indicatif::ProgressBar;
 
 use super::{
     CommandResult,
-    backup::directory::{BackupDirectory, StoredBackup},
+    backup::{
+        directory::{BackupDirectory, StoredBackup},
+        point,
+    },
     terminal::progress_bar,
     verify::VerifyCommand,
 };
@@ -87,7 +90,7 @@ impl RestoreCommand {
                 Ok::<_, anyhow::Error>(restore.entry(section, key, value)?)
             })?;
         }
-        restore.finish(&last.manifest.through.position()?)?;
+        restore.finish(&point(last)?)?;
         Ok(())
     }
 }

@@ -388,6 +388,8 @@ fn a_backup_that_was_altered_is_not_restored() {
     assert!(flipped.to_string().contains("log chunk 4: "), "{flipped}");
     let of_another = restored_damaged(|backup| backup.end.through.link[0] ^= 1);
     assert!(of_another.to_string().contains("backup ends with"), "{of_another}");
+    let of_no_store = restored_damaged(|backup| backup.end.store_id = Uuid::nil());
+    assert!(of_no_store.to_string().contains("its entries are of the store"), "{of_no_store}");
     let not_the_first = restored_damaged(|backup| backup.end.after.link[0] ^= 1);
     assert!(not_the_first.to_string().contains("log chunk 1: "), "{not_the_first}");
     let misplaced = restored_damaged(|backup| backup.entries[0].0 = BackupSection::State);

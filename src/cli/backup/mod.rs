@@ -106,7 +106,7 @@ impl BackupCommand {
 }
 
 /// Where a backup ended.
-fn point(backup: &StoredBackup) -> anyhow::Result<BackupPoint> {
+pub(super) fn point(backup: &StoredBackup) -> anyhow::Result<BackupPoint> {
     let unreadable = || format!("the manifest of {} is damaged", backup.path.display());
     Ok(BackupPoint {
         store_id: backup.manifest.store_id.parse().with_context(unreadable)?,

@@ -74,7 +74,7 @@ pub fn restore(options: StoreOptions, chain: &[Backup]) -> Result<(), OpenError>
     for (section, key, value) in copied.chain(logs) {
         restore.entry(*section, key, value.as_deref())?;
     }
-    restore.finish(&last.end.through)
+    restore.finish(&last.point())
 }
 
 /// So small that memtables are frozen, runs merged and checkpoints written all the time.

@@ -16,7 +16,7 @@ use crate::{
     domain::usage::LogSequence,
     store::{
         StoreError,
-        backup::{BackupSection, LogPosition},
+        backup::{BackupPoint, BackupSection, LogPosition},
         sled::{
             SledStore,
             batches::{self, BatchPlace},
@@ -215,15 +215,21 @@ impl Restore {
         Ok(())
     }
 
-    /// Ends it, if the log ends where the last backup says; the store is durable and may be opened on return.
+    /// Ends it, if it is the store that the last backup says, and its log ends there; the store is durable and may be opened
+    /// on return.
     ///
     /// # Errors
-    /// [`OpenError`] if the log ends elsewhere, or something cannot be written.
-    pub fn finish(mut self, through: &LogPosition) -> Result<(), OpenError> {
+    /// [`OpenError`] if it is another store, if the log ends elsewhere, or if something cannot be written.
+    pub fn finish(mut self, end_of_backup: &BackupPoint) -> Result<(), OpenError> {
         self.start_replaying()?;
         let Phase::Replaying { store, .. } = self.phase else {
             return Err(StoreError::Closed.into());
         };
+        let BackupPoint { store_id, position: through } = end_of_backup;
+        if store.store_id() != *store_id {
+            let what = format!("backup: its entries are of the store {}", store.store_id());
+            return Err(StoreError::Damaged(what.into()).into());
+        }
         let end = *store.end.lock();
         if (end.last, end.link.0) != (through.sequence, through.link) {
             let what = format!(
