@@ -20,10 +20,14 @@
 
 mod pace;
 pub(super) mod restore;
+mod sections;
 
 use std::time::{Duration, Instant};
 
-use self::pace::Pace;
+use self::{
+    pace::Pace,
+    sections::{ROW_SPACES, RUN_SPACES},
+};
 use super::{
     batches::BatchPlace,
     core::Core,
@@ -49,10 +53,6 @@ use crate::{
 
 /// How long the index may be pinned: meanwhile its dead runs stay on the disk, as many bytes as are merged.
 const PINNED_MAX: Duration = Duration::from_hours(6);
-/// Kinds of entries that hold a run.
-const RUN_SPACES: [KeySpace; 3] = [KeySpace::RunPage, KeySpace::RunFences, KeySpace::RunFilter];
-/// Kinds of entries that are rows of totals.
-const ROW_SPACES: [KeySpace; 3] = [KeySpace::Rollup, KeySpace::AssetRollup, KeySpace::ApiRollup];
 
 /// Hands everything that was asked for to `sink`.
 pub(super) fn back_up(

@@ -12,6 +12,7 @@ use std::{
     path::Path,
 };
 
+use super::sections::belongs;
 use crate::{
     domain::usage::LogSequence,
     store::{
@@ -250,39 +251,6 @@ impl Restore {
     }
 }
 
-/// Whether entries of this kind are in a section.
-fn belongs(section: BackupSection, key: &[u8]) -> bool {
-    let Some((first, _)) = key.split_first() else { return false };
-    let space = KeySpace::ALL.into_iter().find(|space| *space as u8 == *first);
-    space.is_some_and(|space| section_of(space) == section)
-}
-
-/// In which section entries of a kind are. There is none that a backup leaves out.
-fn section_of(space: KeySpace) -> BackupSection {
-    match space {
-        KeySpace::Manifest
-        | KeySpace::RunPage
-        | KeySpace::RunFences
-        | KeySpace::RunFilter
-        | KeySpace::Rollup
-        | KeySpace::AssetRollup
-        | KeySpace::ApiRollup
-        | KeySpace::UsageBatch => BackupSection::Index,
-        KeySpace::Format
-        | KeySpace::Organization
-        | KeySpace::CatalogProduct
-        | KeySpace::CatalogSku
-        | KeySpace::CatalogInstance
-        | KeySpace::CatalogAsset
-        | KeySpace::OrganizationDocument
-        | KeySpace::ClientDocument
-        | KeySpace::AuditEvent
-        | KeySpace::QueryDocument
-        | KeySpace::Page => BackupSection::State,
-        KeySpace::Log => BackupSection::Log,
-    }
-}
-
 fn not_of_a_store(key: &[u8]) -> StoreError {
     StoreError::Damaged(format!("backup: an entry {key:02x?} is out of place").into())
 }
@@ -302,30 +270,4 @@ fn sync_directory(directory: &Path) -> Result<(), OpenError> {
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path = path.to_owned();
     move |source| OpenError::Io { what, path, source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::sled::{
-        backup::{ROW_SPACES, RUN_SPACES},
-        state,
-    };
-
-    #[test]
-    fn a_backup_reads_every_kind_of_entry() {
-        let index = [&RUN_SPACES[..], &ROW_SPACES, &[KeySpace::Manifest, KeySpace::UsageBatch]];
-        let beside = [&state::SPACES[..], &[KeySpace::Format, KeySpace::Organization]];
-        let read = [
-            (BackupSection::Index, index.concat()),
-            (BackupSection::State, beside.concat()),
-            (BackupSection::Log, vec![KeySpace::Log]),
-        ];
-        for (section, mut spaces) in read {
-            spaces.sort();
-            let of_section =
-                KeySpace::ALL.into_iter().filter(|space| section_of(*space) == section);
-            assert_eq!(spaces, of_section.collect::<Vec<_>>());
-        }
-    }
 }
