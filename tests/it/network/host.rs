@@ -9,6 +9,7 @@ use meterd::{
     service::{
         acceptance::AcceptanceWindow,
         access_log::{AccessLogHeaders, AccessLogRules},
+        backups::BackupLimits,
         clock::ManualClock,
         committer::CommitterLimits,
         execution::Execution,
@@ -78,6 +79,7 @@ impl Host {
             // What it counts is lost with the process, by design; and uuids of its own would not be in the plan.
             self_metering: false,
             queries: QueryLimits { workers: 1, ..QueryLimits::default() },
+            backups: BackupLimits::default(),
             spill: std::env::temp_dir(),
             access_log: AccessLogRules::new(&[], AccessLogHeaders::default()).unwrap(),
             authentication: Authentication::new(Some(AdminToken::new(TOKEN).unwrap()), false)
