@@ -90,8 +90,9 @@ pub enum BackupRefusal {
     OtherStore,
     /// The log does not go through the end of the backup before.
     #[error(
-        "the last backup ends at a place that the store's log does not have: the store was restored to an earlier one, or \
-         has lost records; a full backup begins anew"
+        "the last backup ends at a place that the store's log does not have: the store was restored to an earlier one, has \
+         lost records, or keeps them for less time (--retain-records) than there was between backups; a full backup begins \
+         anew"
     )]
     NotInLog,
     /// One is being made.

@@ -204,7 +204,7 @@ impl Restore {
             live: &mut core.index.live.write(),
             included,
         };
-        end.asset_usages += replay.entry(&entry)?;
+        end.asset_usages += replay.entry(sequence, &entry)?;
         end.last = sequence;
         end.link = self.chain.link();
         end.last_stored_time = entry.stored_time();

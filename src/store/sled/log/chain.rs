@@ -42,7 +42,7 @@ pub struct LogHead {
 }
 
 /// Goes along the log and sees that each value follows the one before.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store::sled) struct Chain {
     last: LogSequence,
     link: Link,
@@ -64,6 +64,16 @@ impl Chain {
     /// After a value that says, or does not, what it follows.
     pub(in crate::store::sled) fn after(last: LogSequence, value: &[u8], linked: bool) -> Self {
         Self { last, link: Link::of(last, value), linked }
+    }
+
+    /// After a value that is no longer there.
+    pub(in crate::store::sled) fn resumed(last: LogSequence, link: Link, linked: bool) -> Self {
+        Self { last, link, linked }
+    }
+
+    /// Whether the last value says what it follows.
+    pub(in crate::store::sled) fn is_linked(&self) -> bool {
+        self.linked
     }
 
     /// The sequence of the last value.

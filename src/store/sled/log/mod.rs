@@ -170,7 +170,7 @@ fn malformed(sequence: LogSequence, error: Malformed) -> StoreError {
 }
 
 /// Every 64-bit number of nanoseconds is a timestamp of the supported range (years 1677 to 2262).
-fn timestamp(nanos: i64) -> Timestamp {
+pub(super) fn timestamp(nanos: i64) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or_default()
 }
 
