@@ -86,7 +86,7 @@ impl VerifyCommand {
                 writeln!(
                     out,
                     "the log leads through the checkpoint at chunk {}",
-                    known.sequence.0
+                    known.position.sequence.0
                 )?;
             }
             writeln!(out, "no differences")?;

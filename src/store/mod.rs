@@ -16,6 +16,7 @@ pub mod backup;
 pub mod document;
 mod error;
 mod group;
+mod log_head;
 pub mod memory;
 pub mod sled;
 
@@ -30,6 +31,7 @@ use self::{
 };
 pub use error::StoreError;
 pub use group::{CommitDecisions, CommitGroup, Probe, ProbeResult, Probed, Reported};
+pub use log_head::{LINK_BYTES, LogHead, LogPosition};
 
 use crate::domain::{
     api_usage::{ApiSeries, ApiTotalsQuery, StatusClass, StoredApiEvent},
@@ -321,6 +323,12 @@ pub trait UsageStore: Send + Sync + 'static {
     ) -> Result<BackupEnd, StoreError> {
         let _ = (request, sink);
         Err(StoreError::CannotBackUp(BackupRefusal::Unsupported))
+    }
+
+    /// Where the log ends: everything acknowledged before is in it. Waits for the commit that is under way. `None` for a store
+    /// without a log.
+    fn log_head(&self) -> Option<LogHead> {
+        None
     }
 
     /// Drops the oldest records, events and batches of those that were stored before an instant, a bounded number; durable on

@@ -10,9 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use meterd::{
     domain::usage::LogSequence,
     store::{
-        StoreError, UsageStore,
+        LogHead, LogPosition, StoreError, UsageStore,
         backup::BackupRefusal,
-        sled::{LogHead, SledStore, VerifyReport, verify, verify_against},
+        sled::{SledStore, VerifyReport, verify, verify_against},
     },
 };
 use serde_json::{Value, json};
@@ -239,7 +239,7 @@ fn a_checkpoint_of_what_was_dropped_proves_nothing_any_more() {
         let head_after = |uuid: u128| {
             commit(&store, submission("alpha", vec![record(uuid, "sku", 1, now())]), now())
                 .unwrap();
-            store.log_head()
+            store.log_head().unwrap()
         };
         let heads = (0..100).map(head_after).collect();
         drop_all(&store);
@@ -253,7 +253,8 @@ fn a_checkpoint_of_what_was_dropped_proves_nothing_any_more() {
     assert_eq!(against(&heads[98]), Vec::<String>::new());
     assert_eq!(against(&heads[99]), Vec::<String>::new());
     assert_named(&against(&heads[97]), "it proves nothing any more");
-    let other = LogHead { link: heads[0].link, ..heads[98] };
+    let forged = LogPosition { link: heads[0].position.link, ..heads[98].position };
+    let other = LogHead { position: forged, ..heads[98] };
     assert_named(&against(&other), "is not the one that the checkpoint was signed for");
 }
 

@@ -48,7 +48,6 @@ use uuid::Uuid;
 
 pub use backup::restore::Restore;
 pub use faults::{FaultAction, FaultPoint, Faults};
-pub use log::chain::LogHead;
 pub use options::{OpenError, StoreOptions};
 pub use retention::DroppedCounts;
 pub use verify::{
@@ -65,8 +64,9 @@ use self::{
     },
 };
 use super::{
-    ApiTotalsVisitor, AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult,
-    RecordsDropped, Reported, StoreError, StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
+    ApiTotalsVisitor, AssetTotalsVisitor, CommitDecisions, CommitGroup, LogHead, LogPosition,
+    Probe, ProbeResult, RecordsDropped, Reported, StoreError, StoreStatistics, StoreStatus,
+    TotalsVisitor, UsageStore,
     backup::{BackupEnd, BackupRequest, BackupSink},
     document::{Collection, Document, DocumentChange, Page},
 };
@@ -164,13 +164,6 @@ impl SledStore {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.core.index.is_idle()
-    }
-
-    /// Where the log ends: everything acknowledged before is in it. Waits for the commit that is under way.
-    #[must_use]
-    pub fn log_head(&self) -> LogHead {
-        let end = self.end.lock();
-        LogHead { store_id: self.store_id(), sequence: end.last, link: end.link.0 }
     }
 
     /// The identity that the store was created with.
@@ -383,6 +376,12 @@ impl UsageStore for SledStore {
         sink: &mut BackupSink<'_>,
     ) -> Result<BackupEnd, StoreError> {
         backup::back_up(&self.core, request, sink)
+    }
+
+    fn log_head(&self) -> Option<LogHead> {
+        let end = self.end.lock();
+        let position = LogPosition { sequence: end.last, link: end.link.0 };
+        Some(LogHead { store_id: self.store_id(), position })
     }
 
     fn drop_records(&self, stored_before: Timestamp) -> Result<RecordsDropped, StoreError> {

@@ -39,11 +39,8 @@ use super::{
 use crate::{
     domain::usage::LogSequence,
     store::{
-        StoreError,
-        backup::{
-            BackupEnd, BackupPoint, BackupRefusal, BackupRequest, BackupSection, BackupSink,
-            LogPosition,
-        },
+        LogHead, LogPosition, StoreError,
+        backup::{BackupEnd, BackupRefusal, BackupRequest, BackupSection, BackupSink},
     },
 };
 
@@ -77,7 +74,7 @@ pub(super) fn back_up(
 }
 
 /// Where an increment begins, if that is in the log.
-fn continued(core: &Core, point: &BackupPoint) -> Result<Chain, StoreError> {
+fn continued(core: &Core, point: &LogHead) -> Result<Chain, StoreError> {
     if point.store_id != store_uuid(&core.identity) {
         return Err(BackupRefusal::OtherStore.into());
     }

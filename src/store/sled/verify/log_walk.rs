@@ -7,14 +7,16 @@ use uuid::Uuid;
 use super::{VerifyReport, plain};
 use crate::{
     domain::usage::LogSequence,
-    store::sled::{
+    store::{
         LogHead,
-        engine::Engine,
-        head::Head,
-        keyspace::{KeySpace, log_sequence},
-        log::{LogEntry, chain::Chain},
-        options::{OpenError, StoreOptions},
-        retention::LogFloor,
+        sled::{
+            engine::Engine,
+            head::Head,
+            keyspace::{KeySpace, log_sequence},
+            log::{LogEntry, chain::Chain},
+            options::{OpenError, StoreOptions},
+            retention::LogFloor,
+        },
     },
 };
 
@@ -76,12 +78,12 @@ impl<'a> LogWalk<'a> {
         };
         walk.compare_known(report);
         if let Some(known) = known
-            && known.sequence < floor.before.last()
+            && known.position.sequence < floor.before.last()
         {
             report.differ(format!(
                 "the checkpoint was signed at chunk {}, the log begins at chunk {} since older records are not kept: it \
                  proves nothing any more",
-                known.sequence.0, walk.first
+                known.position.sequence.0, walk.first
             ));
         }
         walk
@@ -90,12 +92,12 @@ impl<'a> LogWalk<'a> {
     /// If this is where the log is known to have ended once, it must have been this log.
     fn compare_known(&self, report: &mut VerifyReport) {
         if let Some(known) = self.known
-            && known.sequence == self.chain.last()
-            && known.link != self.chain.link().0
+            && known.position.sequence == self.chain.last()
+            && known.position.link != self.chain.link().0
         {
             report.differ(format!(
                 "log chunk {}: is not the one that the checkpoint was signed for",
-                known.sequence.0
+                known.position.sequence.0
             ));
         }
     }
@@ -160,12 +162,12 @@ impl<'a> LogWalk<'a> {
     pub(super) fn end(&mut self, last: LogSequence, report: &mut VerifyReport) {
         self.miss(last.0, report);
         if let Some(known) = self.known
-            && known.sequence.0 > self.last()
+            && known.position.sequence.0 > self.last()
         {
             report.differ(format!(
                 "the log ends at chunk {}, the checkpoint was signed at chunk {}",
                 self.last(),
-                known.sequence.0
+                known.position.sequence.0
             ));
         }
     }

@@ -13,7 +13,6 @@ use std::{
 
 use self::log_walk::LogWalk;
 use super::{
-    LogHead,
     batches::{self, BatchPlace},
     core::Core,
     derived,
@@ -30,7 +29,7 @@ use super::{
 };
 use crate::{
     domain::{quantity::Total, usage::LogSequence},
-    store::StoreError,
+    store::{LogHead, StoreError},
 };
 
 /// What is being checked.
