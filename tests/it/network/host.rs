@@ -80,6 +80,7 @@ impl Host {
             self_metering: false,
             queries: QueryLimits { workers: 1, ..QueryLimits::default() },
             backups: BackupLimits::default(),
+            retain_records: None,
             spill: std::env::temp_dir(),
             access_log: AccessLogRules::new(&[], AccessLogHeaders::default()).unwrap(),
             authentication: Authentication::new(Some(AdminToken::new(TOKEN).unwrap()), false)
