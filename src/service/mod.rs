@@ -15,6 +15,7 @@ mod error;
 mod page;
 pub mod product_usage;
 pub mod reports;
+pub mod retention;
 mod store_reads;
 #[cfg(test)]
 mod testing;
@@ -22,5 +23,5 @@ pub mod usage_batches;
 pub mod usage_queries;
 
 pub(crate) use error::shortened;
-pub use error::{FieldViolation, ServiceError};
+pub use error::{FieldViolation, FirstBatch, ServiceError};
 pub use page::{Page, PageRequest};
