@@ -53,9 +53,8 @@ impl Auditor {
 
     /// The process.
     pub async fn run(self) -> turmoil::Result {
-        Rc::clone(&self.sender).run().await?;
-        self.sender.hang_up();
-        let channel = wire::channel();
+        self.sender.report_all().await;
+        let channel = wire::channel(self.sender.connections());
         let client = || UsageReportServiceClient::new(wire::authed(&channel));
         Box::pin(self.compare_product_usage(client())).await?;
         Box::pin(self.compare_asset_usage(client())).await?;
@@ -132,7 +131,9 @@ impl Auditor {
     /// Nothing is left of connections and calls whose clients are gone.
     async fn look_for_leaks(&self) -> turmoil::Result {
         tokio::time::sleep(CONNECTIONS_GONE).await;
-        let asked = rest::exchange(ADMIN_PORT, Method::GET, "/metrics", "").await;
+        let asked =
+            rest::exchange(self.sender.connections(), ADMIN_PORT, Method::GET, "/metrics", "")
+                .await;
         let (status, metrics) = asked.map_err(|failure| format!("{failure:?}"))?;
         self.compare("the status of metrics", &status, &StatusCode::OK);
         // This one asks.

@@ -20,6 +20,7 @@ use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
 use super::{
+    connections::Connections,
     rest,
     usage::{Event, Identity, Line, Message, Record, Report, Target, Verdict},
     wire::authed,
@@ -58,10 +59,11 @@ impl From<Status> for Failure {
 /// What an answer says of each identity of a call.
 pub type Verdicts = Vec<(Identity, Verdict)>;
 
-/// Sends a report that is one call.
+/// Sends a report that is one call, over `channel`, or over a connection of its own.
 pub async fn send(
     report: &Report,
     channel: &Channel,
+    connections: &Connections,
     patience: Duration,
 ) -> Result<Verdicts, Failure> {
     let sending = async {
@@ -72,7 +74,7 @@ pub async fn send(
                     write_of_instance(instance, message, channel, patience).await
                 }
             },
-            Report::Rest(message) => rest::write(message).await,
+            Report::Rest(message) => rest::write(message, connections).await,
             Report::Events(events) => record_events(events, channel, patience).await,
             Report::Batch { id, lines } => report_batch(id, lines, channel, patience).await,
             Report::Stream(_) => unreachable!("a stream is not one call"),

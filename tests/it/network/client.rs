@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{
     book::Book,
     calls::{self, Failure, Verdicts},
+    connections::Connections,
     ledger::Moment,
     plan::{ClientPlan, Order},
     simulation::Defect,
@@ -41,6 +42,7 @@ pub struct Client {
     random: RefCell<Random>,
     /// Shared by all lanes until it seems to be broken.
     channel: RefCell<Option<Channel>>,
+    connections: Connections,
     book: Book,
     defect: Option<Defect>,
 }
@@ -52,6 +54,7 @@ impl Client {
             plan,
             random: RefCell::new(Random::new(seed)),
             channel: RefCell::new(None),
+            connections: Connections::default(),
             book,
             defect,
         })
@@ -61,21 +64,32 @@ impl Client {
         &self.plan.name
     }
 
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
     pub fn is_done(&self) -> bool {
         let lanes = self.plan.lanes.iter().zip(&self.progress);
         lanes.into_iter().all(|(lane, progress)| progress.get().order == lane.len())
     }
 
-    /// The process: goes on where the one before was.
+    /// The process: goes on where the one before was, and stays.
     pub async fn run(self: Rc<Self>) -> turmoil::Result {
+        let _connections = self.connections.closed_by_system();
+        self.report_all().await;
+        std::future::pending().await
+    }
+
+    /// Reports everything that is not yet reported.
+    pub async fn report_all(&self) {
         self.hang_up();
         join_all((0..self.plan.lanes.len()).map(|lane| self.work(lane))).await;
         self.note(format_args!("has nothing more to report"));
-        Ok(())
+        self.hang_up();
     }
 
     /// Closes its connection.
-    pub fn hang_up(&self) {
+    fn hang_up(&self) {
         self.channel.borrow_mut().take();
     }
 
@@ -139,14 +153,14 @@ impl Client {
         let (channel, patience) = (self.channel(), self.plan.patience);
         let begun = self.begin(&report.identities(), report.kind());
         if !is_hedged {
-            let verdicts = calls::send(report, &channel, patience).await;
+            let verdicts = calls::send(report, &channel, &self.connections, patience).await;
             return verdicts.map(|verdicts| self.answered(begun, &verdicts)).err();
         }
         self.book.count("hedged attempts");
         let again = self.begin(&report.identities(), report.kind());
-        let other = wire::channel();
-        let both =
-            join(calls::send(report, &channel, patience), calls::send(report, &other, patience));
+        let other = wire::channel(&self.connections);
+        let send = |channel| calls::send(report, channel, &self.connections, patience);
+        let both = join(send(&channel), send(&other));
         // Boxed for their size.
         let (first, second) = Box::pin(both).await;
         let first = first.map(|verdicts| self.answered(begun, &verdicts));
@@ -206,7 +220,7 @@ impl Client {
     }
 
     fn channel(&self) -> Channel {
-        self.channel.borrow_mut().get_or_insert_with(wire::channel).clone()
+        self.channel.borrow_mut().get_or_insert_with(|| wire::channel(&self.connections)).clone()
     }
 
     fn chance(&self, percent: usize) -> bool {

@@ -1,6 +1,6 @@
 //! The real server, on a simulated host.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use meterd::{
     api::{CallLimits, CrossOrigin},
@@ -20,6 +20,7 @@ use meterd::{
 use tokio::sync::watch;
 
 use super::{
+    connections::Connections,
     plan::Plan,
     wire::{ADMIN_PORT, API_PORT, SimulatedListener},
 };
@@ -41,6 +42,9 @@ pub struct Host {
     pub clock: Arc<ManualClock>,
     /// Counts how often the server was asked to stop.
     pub stops: watch::Sender<u64>,
+    /// Whether it has done so; then its process is to be ended.
+    pub has_stopped: Rc<Cell<bool>>,
+    pub connections: Connections,
     pub commit_time: Duration,
     pub queued_records_max: u32,
 }
@@ -51,6 +55,8 @@ impl Host {
             store,
             clock,
             stops: watch::Sender::default(),
+            has_stopped: Rc::default(),
+            connections: Connections::default(),
             commit_time: plan.commit_time,
             queued_records_max: plan.queued_records_max,
         }
@@ -92,16 +98,19 @@ impl Host {
         }
     }
 
-    /// The process: serves until it is asked to stop.
+    /// The process: serves until it is asked to stop, and stays.
     pub async fn run(self) -> turmoil::Result {
+        let _connections = self.connections.closed_by_system();
         let mut stops = self.stops.subscribe();
-        let (api, admin) =
-            (SimulatedListener::bind(API_PORT).await?, SimulatedListener::bind(ADMIN_PORT).await?);
+        let api = SimulatedListener::bind(API_PORT, &self.connections).await?;
+        let admin = SimulatedListener::bind(ADMIN_PORT, &self.connections).await?;
         let config = self.config();
         let server = Server::compose(config, api, admin, self.store, self.clock)?;
         let stopped = async move {
             let _ = stops.changed().await;
         };
-        Ok(Box::pin(server.serve(stopped)).await?)
+        Box::pin(server.serve(stopped)).await?;
+        self.has_stopped.set(true);
+        std::future::pending().await
     }
 }

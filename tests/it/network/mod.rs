@@ -19,6 +19,7 @@ mod auditor;
 mod book;
 mod calls;
 mod client;
+mod connections;
 mod faults;
 mod host;
 mod ledger;
@@ -31,7 +32,7 @@ mod trace;
 mod usage;
 mod wire;
 
-use std::time::Instant;
+use std::{ops::RangeInclusive, time::Instant};
 
 use self::{
     simulation::{Defect, Outcome, run},
@@ -41,6 +42,8 @@ use self::{
 const SEEDS_DEFAULT: u64 = 25;
 /// Every so many seeds one is run twice.
 const TWICE_EVERY: u64 = 10;
+/// Seeds that are run twice in any case.
+const SEEDS_TWICE: RangeInclusive<u64> = 1..=3;
 /// A planted defect shows in one of so many seeds.
 const SEEDS_WITH_DEFECT: u64 = 12;
 
@@ -52,11 +55,18 @@ fn must_run(seed: u64) -> Outcome {
     run(seed, None).unwrap_or_else(|violation| panic!("METERD_NETWORK_SEED={seed}\n{violation}"))
 }
 
+fn must_repeat(seed: u64, before: &Outcome) {
+    let again = must_run(seed);
+    if let Some([before, again]) = before.trace.difference(&again.trace) {
+        panic!("METERD_NETWORK_SEED={seed} was\n  {before}\nand is\n  {again}");
+    }
+}
+
 #[test]
 fn everything_counts_once_whatever_the_network_does() {
     if let Some(seed) = from_environment("METERD_NETWORK_SEED") {
         let outcome = must_run(seed);
-        eprintln!("network: METERD_NETWORK_SEED={seed}, digest {:x}", outcome.digest);
+        eprintln!("network: METERD_NETWORK_SEED={seed}, digest {:x}", outcome.trace.digest());
         eprint!("{}", outcome.figures);
         return;
     }
@@ -71,7 +81,7 @@ fn everything_counts_once_whatever_the_network_does() {
             Ok(outcome) => {
                 figures.merge(&outcome.figures);
                 if seed.is_multiple_of(TWICE_EVERY) {
-                    assert_eq!(must_run(seed).digest, outcome.digest, "seed {seed} differs");
+                    must_repeat(seed, &outcome);
                     figures.add("seeds run twice with equal traces", 1);
                 }
             }
@@ -90,10 +100,9 @@ fn everything_counts_once_whatever_the_network_does() {
 
 #[test]
 fn a_seed_repeats_every_step() {
-    let digests: Vec<u64> = (1..=3).map(|seed| must_run(seed).digest).collect();
-    let again: Vec<u64> = (1..=3).map(|seed| must_run(seed).digest).collect();
-    assert_eq!(digests, again);
-    assert!(digests[0] != digests[1] && digests[1] != digests[2]);
+    let outcomes: Vec<Outcome> = SEEDS_TWICE.map(must_run).collect();
+    SEEDS_TWICE.zip(&outcomes).for_each(|(seed, outcome)| must_repeat(seed, outcome));
+    assert!(outcomes[0].trace.difference(&outcomes[1].trace).is_some(), "seeds change nothing");
 }
 
 /// What the auditor says of the first seed that shows a defect.

@@ -11,6 +11,7 @@ use meterd::api::pb::meterd::v1::{
 use super::{
     book::Book,
     calls::Failure,
+    connections::Connections,
     usage::{Identity, Record, Report},
     wire,
 };
@@ -81,14 +82,21 @@ impl Contents {
 pub struct Reader {
     pub contents: Contents,
     pub book: Book,
+    pub connections: Connections,
     pub random: std::cell::RefCell<Random>,
     pub stop: Cell<bool>,
 }
 
 impl Reader {
-    /// The process: asks until it is told to stop.
+    /// The process: asks until it is told to stop, and stays.
     pub async fn run(self: Rc<Self>) -> turmoil::Result {
-        let mut channel = wire::channel();
+        let _connections = self.connections.closed_by_system();
+        self.ask().await;
+        std::future::pending().await
+    }
+
+    async fn ask(&self) {
+        let mut channel = wire::channel(&self.connections);
         let mut sequence = 0;
         while !self.stop.get() {
             let pause = 100 + self.random.borrow_mut().below(500);
@@ -108,11 +116,10 @@ impl Reader {
                 Err(Failure::Wrong(text)) => self.book.violate(format!("a report: {text}")),
                 Err(Failure::Passing(_)) => {
                     self.book.count("reads that failed");
-                    channel = wire::channel();
+                    channel = wire::channel(&self.connections);
                 }
             }
         }
-        Ok(())
     }
 
     async fn ask_for_records(&self, mut client: Client, sequence: &mut u64) -> Answered {

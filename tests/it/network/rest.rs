@@ -8,6 +8,7 @@ use tonic::Status;
 
 use super::{
     calls::{Failure, Verdicts, judged},
+    connections::Connections,
     usage::{Identity, Message, Target, Verdict},
     wire::{API_PORT, connect},
 };
@@ -19,7 +20,7 @@ fn passing(error: impl std::fmt::Display) -> Failure {
     Failure::Passing(Status::unavailable(error.to_string()))
 }
 
-pub async fn write(message: &Message) -> Result<Verdicts, Failure> {
+pub async fn write(message: &Message, connections: &Connections) -> Result<Verdicts, Failure> {
     let Target::Product(product) = message.target else {
         unreachable!("the plan has products only");
     };
@@ -34,7 +35,8 @@ pub async fn write(message: &Message) -> Result<Verdicts, Failure> {
         })
         .collect();
     let body = json!({"productId": product, "usageRecords": records});
-    let (status, body) = exchange(API_PORT, Method::POST, WRITE, &body.to_string()).await?;
+    let (status, body) =
+        exchange(connections, API_PORT, Method::POST, WRITE, &body.to_string()).await?;
     match status {
         StatusCode::OK => {}
         StatusCode::SERVICE_UNAVAILABLE
@@ -59,12 +61,13 @@ pub async fn write(message: &Message) -> Result<Verdicts, Failure> {
 
 /// One request over HTTP/1.1; the answer's status and text.
 pub async fn exchange(
+    connections: &Connections,
     port: u16,
     method: Method,
     path: &str,
     body: &str,
 ) -> Result<(StatusCode, String), Failure> {
-    let stream = connect(port).await.map_err(passing)?;
+    let stream = connect(port, connections).await.map_err(passing)?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(passing)?;
     let connection = tokio::spawn(connection);

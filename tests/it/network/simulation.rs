@@ -26,11 +26,12 @@ use super::{
     auditor::{self, Auditor},
     book::Book,
     client::Client,
+    connections::Connections,
     faults::{Fault, PlannedFault},
     host::Host,
     plan::{ASSETS, FAULTY_TIME, Plan},
     reader::{self, Contents, Reader},
-    trace::Figures,
+    trace::{Figures, Trace},
     usage::Identity,
     wire::SERVER,
 };
@@ -63,8 +64,7 @@ pub enum Defect {
 /// What came of a seed.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Equal for equal runs.
-    pub digest: u64,
+    pub trace: Trace,
     pub figures: Figures,
 }
 
@@ -90,6 +90,8 @@ struct Simulation {
     host: Host,
     clients: Vec<Rc<Client>>,
     reader: Rc<Reader>,
+    /// Of all hosts that may die, by name.
+    connections: BTreeMap<String, Connections>,
     book: Book,
     clock_error: SignedDuration,
     /// When hosts that are down may start again, by name.
@@ -108,9 +110,9 @@ pub fn run(seed: u64, defect: Option<Defect>) -> Result<Outcome, Violation> {
     book.figures.add("simulated ms", elapsed.as_millis() as u64);
     let what = book.ledger.violations().to_vec();
     if what.is_empty() {
-        Ok(Outcome { digest: book.trace.digest(), figures: book.figures.clone() })
+        Ok(Outcome { trace: book.trace.clone(), figures: book.figures.clone() })
     } else {
-        Err(Violation { what, last: book.trace.last_lines() })
+        Err(Violation { what, last: book.trace.last_lines().to_vec() })
     }
 }
 
@@ -145,11 +147,15 @@ impl Simulation {
         let reader = Rc::new(Reader {
             contents: Contents::new(plan.orders().map(|order| &order.report)),
             book: book.clone(),
+            connections: Connections::default(),
             random: RefCell::new(Random::new(random.next())),
             stop: false.into(),
         });
         let starting = Rc::clone(&reader);
         sim.host(reader::NAME, move || Rc::clone(&starting).run());
+        let mut connections: BTreeMap<_, _> =
+            clients.iter().map(|it| (it.name().to_owned(), it.connections().clone())).collect();
+        connections.insert(SERVER.to_owned(), host.connections.clone());
         Self {
             seed: random.next(),
             sim,
@@ -157,6 +163,7 @@ impl Simulation {
             host,
             clients,
             reader,
+            connections,
             book,
             clock_error: SignedDuration::ZERO,
             down_until: BTreeMap::new(),
@@ -166,7 +173,9 @@ impl Simulation {
     fn run(&mut self) -> Result<(), String> {
         self.run_clients()?;
         let sent = self.book.open().ledger.sent().cloned().collect();
-        self.audit(&self.plan.certain(), &sent);
+        let mut certain = self.plan.certain();
+        certain.extend(self.book.open().ledger.acknowledged().cloned());
+        self.audit(&certain, &sent);
         self.reader.stop.set(true);
         let auditor = Auditor::new(&self.plan, self.seed, self.book.clone());
         self.sim.client(auditor::NAME, auditor.run());
@@ -211,6 +220,9 @@ impl Simulation {
         let now = SignedDuration::try_from(self.sim.elapsed()).expect("minutes");
         self.host.clock.set(noon() + now + self.clock_error);
         let is_through = self.sim.step().map_err(|error| error.to_string())?;
+        if self.host.has_stopped.take() {
+            self.end_process(SERVER);
+        }
         if let Some(violation) = self.book.open().ledger.violations().last() {
             return Err(format!("stopped at once after: {violation}"));
         }
@@ -297,9 +309,17 @@ impl Simulation {
     }
 
     fn crash(&mut self, name: String, until: Duration) {
-        self.sim.crash(name.as_str());
+        self.end_process(&name);
         let down_until = self.down_until.entry(name).or_default();
         *down_until = until.max(*down_until);
+    }
+
+    fn end_process(&mut self, name: &str) {
+        // One that is down already has nothing to leave.
+        if self.sim.is_host_running(name) {
+            self.connections[name].outlive_tasks();
+            self.sim.crash(name);
+        }
     }
 
     fn start_what_is_down(&mut self) {

@@ -1,39 +1,41 @@
-//! What one run did, in order: a digest to compare runs by, and the last lines for whoever reads a failure.
+//! What one run did, in order: to compare runs by, and for whoever reads a failure.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     fmt,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     time::Duration,
 };
 
-/// Lines that are kept.
-const LINES_MAX: usize = 60;
+/// Lines that are shown.
+const LINES_SHOWN: usize = 60;
 
 /// Everything that clients did and heard, and everything that was done to them, with simulated times.
-#[derive(Debug, Default)]
-pub struct Trace {
-    // Its keys are fixed, so equal traces have equal digests.
-    hasher: DefaultHasher,
-    last: VecDeque<String>,
-}
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Trace(Vec<String>);
 
 impl Trace {
     pub fn note(&mut self, at: Duration, who: &str, what: fmt::Arguments<'_>) {
-        let line = format!("{:>9.3} {who}: {what}", at.as_secs_f64());
-        line.hash(&mut self.hasher);
-        if self.last.len() == LINES_MAX {
-            self.last.pop_front();
-        }
-        self.last.push_back(line);
+        self.0.push(format!("{:>9.3} {who}: {what}", at.as_secs_f64()));
     }
 
+    /// Equal for equal traces, in every process.
     pub fn digest(&self) -> u64 {
-        self.hasher.finish()
+        let mut hasher = DefaultHasher::new();
+        self.0.hash(&mut hasher);
+        hasher.finish()
     }
 
-    pub fn last_lines(&self) -> Vec<String> {
-        self.last.iter().cloned().collect()
+    pub fn last_lines(&self) -> &[String] {
+        &self.0[self.0.len().saturating_sub(LINES_SHOWN)..]
+    }
+
+    /// The first line in which two traces differ, as it is in each.
+    pub fn difference(&self, other: &Self) -> Option<[String; 2]> {
+        let lines = self.0.len().max(other.0.len());
+        let line = |trace: &Self, number: usize| trace.0.get(number).cloned().unwrap_or_default();
+        let pairs = (0..lines).map(|number| [line(self, number), line(other, number)]);
+        pairs.into_iter().find(|[one, another]| one != another)
     }
 }
 

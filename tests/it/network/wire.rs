@@ -10,6 +10,7 @@ use tonic::{
 };
 use turmoil::net::{TcpListener, TcpStream};
 
+use super::connections::{Connection, Connections};
 use crate::support::server::Bearer;
 
 /// The server's name in the simulated network.
@@ -27,32 +28,39 @@ const RESET_STREAMS_KEPT: Duration = Duration::from_secs(3600);
 const RESET_STREAMS_MAX: usize = 1 << 16;
 
 /// A port of a simulated host.
-pub struct SimulatedListener(TcpListener);
+pub struct SimulatedListener {
+    listener: TcpListener,
+    connections: Connections,
+}
 
 impl SimulatedListener {
-    pub async fn bind(port: u16) -> io::Result<Self> {
-        Ok(Self(TcpListener::bind(("0.0.0.0", port)).await?))
+    pub async fn bind(port: u16, connections: &Connections) -> io::Result<Self> {
+        let listener = TcpListener::bind(("0.0.0.0", port)).await?;
+        Ok(Self { listener, connections: connections.clone() })
     }
 }
 
 impl Listener for SimulatedListener {
-    type Stream = TcpStream;
+    type Stream = Connection;
 
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.0.accept().await
+    async fn accept(&self) -> io::Result<(Connection, SocketAddr)> {
+        let (stream, peer) = self.listener.accept().await?;
+        Ok((self.connections.opened(stream), peer))
     }
 
     fn local_address(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
-pub async fn connect(port: u16) -> io::Result<TcpStream> {
-    TcpStream::connect((SERVER, port)).await
+/// Connects to the server from the host that has these connections.
+pub async fn connect(port: u16, connections: &Connections) -> io::Result<Connection> {
+    Ok(connections.opened(TcpStream::connect((SERVER, port)).await?))
 }
 
 /// Calls over one connection to the server, made again when it breaks.
-pub fn channel() -> Channel {
+pub fn channel(connections: &Connections) -> Channel {
+    let connections = connections.clone();
     Endpoint::from_static("http://server:8080")
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE)
@@ -60,8 +68,9 @@ pub fn channel() -> Channel {
         .keep_alive_while_idle(true)
         .http2_reset_stream_duration(RESET_STREAMS_KEPT)
         .http2_max_concurrent_reset_streams(RESET_STREAMS_MAX)
-        .connect_with_connector_lazy(tower::service_fn(|_: Uri| async {
-            Ok::<_, io::Error>(TokioIo::new(connect(API_PORT).await?))
+        .connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
+            let connections = connections.clone();
+            async move { connect(API_PORT, &connections).await.map(TokioIo::new) }
         }))
 }
 
