@@ -7,7 +7,7 @@
 //! never doubled, since TCP hides that from programs; calls are, by clients that send twice at once, and by held links
 //! that deliver what was given up long ago.
 //!
-//! A seed is a plan (`plan`, `faults`), carried out by the simulation (`simulation`) with clients that send until they
+//! A seed is a plan (`plan`, `faults`), carried out by the simulation (`simulation`, `hosts`) with clients that send until they
 //! are answered (`client`) and one that reads (`reader`). The ledger (`ledger`) judges every answer as it comes; in the
 //! end the store (`audit`) and the reports (`auditor`) are compared with the plan.
 //!
@@ -22,6 +22,7 @@ mod client;
 mod connections;
 mod faults;
 mod host;
+mod hosts;
 mod ledger;
 mod plan;
 mod reader;
@@ -42,13 +43,15 @@ use self::{
 const SEEDS_DEFAULT: u64 = 25;
 /// Every so many seeds one is run twice.
 const TWICE_EVERY: u64 = 10;
+/// Every so many seeds a line says so.
+const PROGRESS_EVERY: u64 = 100;
 /// Seeds that are run twice in any case.
 const SEEDS_TWICE: RangeInclusive<u64> = 1..=3;
 /// A planted defect shows in one of so many seeds.
 const SEEDS_WITH_DEFECT: u64 = 12;
 
 fn from_environment(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
+    std::env::var(name).ok().map(|value| value.parse().expect("a number of seeds, or a seed"))
 }
 
 fn must_run(seed: u64) -> Outcome {
@@ -83,6 +86,9 @@ fn everything_counts_once_whatever_the_network_does() {
                 if seed.is_multiple_of(TWICE_EVERY) {
                     must_repeat(seed, &outcome);
                     figures.add("seeds run twice with equal traces", 1);
+                }
+                if seed.is_multiple_of(PROGRESS_EVERY) {
+                    eprintln!("network: seed {seed} after {} s", began.elapsed().as_secs());
                 }
             }
             Err(violation) => {
