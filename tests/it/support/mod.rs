@@ -4,6 +4,7 @@ pub mod authority;
 pub mod blocking_store;
 pub mod closed_store;
 pub mod command;
+pub mod disk;
 pub mod gate;
 pub mod http;
 pub mod load;
