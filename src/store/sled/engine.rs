@@ -3,7 +3,6 @@
 
 use std::{
     ops::RangeBounds,
-    path::Path,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -14,6 +13,7 @@ use std::{
 use sled::IVec;
 
 use super::{
+    directory,
     durability::SyncWitness,
     faults::{FaultPoint, Faults},
     options::{OpenError, StoreOptions},
@@ -41,8 +41,9 @@ impl Engine {
     /// Opens the tree of `options.data_dir`, creating it if need be.
     pub(super) fn open(options: &StoreOptions) -> Result<Self, OpenError> {
         let directory = &options.data_dir;
-        let created = create_directory(directory)?;
-        remove_unfinished_snapshots(directory)?;
+        directory::create(directory)?;
+        directory::remove_unfinished_snapshots(directory)?;
+        directory::remove_torn_settings(directory)?;
         let db = open_unlocked(options)?;
         let engine = Self {
             db: Some(db),
@@ -50,10 +51,9 @@ impl Engine {
             sled_failed: AtomicBool::new(false),
             faults: options.faults.clone(),
         };
-        refuse_blobs(directory)?;
-        if created || !engine.db().was_recovered() {
-            sync_directories(directory)?;
-        }
+        directory::refuse_blobs(directory)?;
+        directory::sync_settings(directory)?;
+        directory::sync_names(directory)?;
         Ok(engine)
     }
 
@@ -203,11 +203,6 @@ fn read_error(error: &sled::Error) -> StoreError {
     }
 }
 
-fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> OpenError {
-    let path = path.to_owned();
-    move |source| OpenError::Io { what, path, source }
-}
-
 /// How long another owner of the store may take to let go of it. A process that exits, and sled's own
 /// threads after a close, hold the file lock for a moment longer.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -234,57 +229,4 @@ fn open_unlocked(options: &StoreOptions) -> Result<sled::Db, OpenError> {
             Err(error) => return Err(OpenError::Store(read_error(&error))),
         }
     }
-}
-
-/// Whether the directory had to be created.
-fn create_directory(directory: &Path) -> Result<bool, OpenError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-
-    if directory.is_dir() {
-        return Ok(false);
-    }
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(io("cannot create", directory))?;
-    Ok(true)
-}
-
-/// sled takes a snapshot file that it was interrupted in writing for a finished one, and then finds
-/// it corrupt. The unfinished file holds nothing that is not in the log.
-fn remove_unfinished_snapshots(directory: &Path) -> Result<(), OpenError> {
-    for entry in std::fs::read_dir(directory).map_err(io("cannot list", directory))? {
-        let path = entry.map_err(io("cannot list", directory))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            std::fs::remove_file(&path).map_err(io("cannot remove", &path))?;
-            tracing::warn!(
-                file = name,
-                "removed a snapshot that an earlier process did not finish"
-            );
-        }
-    }
-    Ok(())
-}
-
-fn refuse_blobs(directory: &Path) -> Result<(), OpenError> {
-    let blobs = directory.join("blobs");
-    let entries = match std::fs::read_dir(&blobs) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(io("cannot list", &blobs)(error)),
-    };
-    if entries.count() == 0 { Ok(()) } else { Err(OpenError::Blobs(blobs)) }
-}
-
-/// Makes freshly created names durable: a synced file is lost if its directory entry is.
-fn sync_directories(directory: &Path) -> Result<(), OpenError> {
-    let absolute = std::path::absolute(directory).map_err(io("cannot resolve", directory))?;
-    for path in absolute.ancestors().take(2) {
-        std::fs::File::open(path)
-            .and_then(|opened| opened.sync_all())
-            .map_err(io("cannot sync", path))?;
-    }
-    Ok(())
 }

@@ -17,7 +17,7 @@ use std::{
 use super::{codec::Reader, options::OpenError};
 use crate::domain::usage::LogSequence;
 
-const FILE_NAME: &str = "head";
+pub(super) const FILE_NAME: &str = "head";
 const SLOT_BYTES: usize = 32;
 
 /// The head file of an open store.

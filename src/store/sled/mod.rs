@@ -13,6 +13,7 @@ mod catalog;
 mod codec;
 mod commit;
 mod core;
+mod directory;
 mod documents;
 mod durability;
 mod engine;

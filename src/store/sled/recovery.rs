@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::{
     commit::LogEnd,
     core::Core,
+    directory,
     engine::Engine,
     head::Head,
     identity::Identity,
@@ -77,6 +78,9 @@ pub(super) fn open(options: StoreOptions) -> Result<(Core, LogEnd), OpenError> {
         return Err(StoreError::Damaged(what.into()).into());
     }
     let head = Head::open(&options.data_dir, identity.store_id, end.last)?;
+    if noted.is_none() {
+        directory::sync_names(&options.data_dir)?;
+    }
     let index = Index::new(&options, hasher, manifest, runs, live);
     Ok((Core { engine, options, identity, head, organizations, index, rollups }, end))
 }

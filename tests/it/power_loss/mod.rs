@@ -186,6 +186,27 @@ fn what_was_acknowledged_survives_power_failures() {
     eprintln!("power_loss: {} points of {events} events held: {ways:?}", seeds as usize * count);
 }
 
+/// The power fails at every single point of a store's first moments: what is there then is half of a directory, and opens.
+#[test]
+fn a_store_that_was_hardly_made_opens() {
+    let seed = number("METERD_POWER_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    eprintln!("power_loss: METERD_POWER_SEED={seed}");
+    // Two seeds, since every other one makes directories above the store as well.
+    for seed in [seed, seed + 1] {
+        let Some(recording) = Recording::make(seed, Extent { deeds: [1, 1], lives: 1 }) else {
+            return;
+        };
+        let mut random = Random::new(!seed);
+        let point =
+            |at: usize| Point { at, seed: random.next(), survival: random.one_of(&Survival::ALL) };
+        let events = recording.events.len();
+        let points: Vec<Point> = (0..=events).map(point).collect();
+        let failures = judge_in_parallel(&recording, &points);
+        assert!(failures.is_empty(), "{}", report(&recording, &failures));
+        eprintln!("power_loss: seed {seed}: all {events} points of a first start held");
+    }
+}
+
 /// Every mistake that a store could make with its syncs is found, so the test above can fail. The first is what sled does
 /// when it is left alone: `sync_file_range` promises nothing about what is on the disk, and only the fdatasync that stands in
 /// for it makes anything durable. The fsyncs that sled makes itself stay.
