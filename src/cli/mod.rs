@@ -8,6 +8,7 @@ mod assets;
 mod bench;
 mod catalog;
 mod catalog_file;
+mod checkpoint;
 mod connection;
 mod demo;
 mod error;
@@ -70,6 +71,8 @@ enum Command {
     Audit(access::audit::AuditCommand),
     Openapi(openapi::OpenapiCommand),
     Verify(verify::VerifyCommand),
+    #[command(subcommand)]
+    Checkpoint(checkpoint::CheckpointCommand),
 }
 
 /// Runs the command that the arguments ask for; the first is the program's name.
@@ -97,6 +100,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> CommandResult {
         Command::Audit(command) => block_on(command.run()),
         Command::Openapi(command) => command.run(),
         Command::Verify(command) => command.run(),
+        Command::Checkpoint(command) => command.run(),
     }
 }
 

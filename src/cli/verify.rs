@@ -8,7 +8,11 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{CommandError, CommandResult, terminal};
+use super::{
+    CommandError, CommandResult,
+    checkpoint::{PublicKey, SignedHead},
+    terminal,
+};
 use crate::store::sled::{self, VerifyPhase, VerifyProgress};
 
 /// Recount everything from the log of a store that no server has open, and compare
@@ -17,6 +21,14 @@ pub(super) struct VerifyCommand {
     /// Directory of the store
     #[arg(long, env = "METERD_DATA_DIR", value_name = "DIR", default_value = "./meterd-data")]
     data_dir: PathBuf,
+
+    /// A checkpoint of this store, as of meterd checkpoint sign: nothing before it may have changed or be missing
+    #[arg(long, value_name = "FILE", requires = "public_key")]
+    against: Option<PathBuf>,
+
+    /// Public key of who signed the checkpoint: Ed25519, PEM
+    #[arg(long, value_name = "FILE", requires = "against")]
+    public_key: Option<PathBuf>,
 }
 
 impl VerifyCommand {
@@ -31,18 +43,39 @@ impl VerifyCommand {
             bar.set_length(progress.total);
             bar.set_position(progress.done);
         };
-        let report = sled::verify(&self.data_dir, &mut show).context("cannot verify the store")?;
+        let known = match (&self.against, &self.public_key) {
+            (Some(checkpoint), Some(key)) => {
+                Some(SignedHead::read(checkpoint)?.head(&PublicKey::read(key)?)?)
+            }
+            _ => None,
+        };
+        let report = sled::verify_against(&self.data_dir, known.as_ref(), &mut show)
+            .context("cannot verify the store")?;
         bar.finish_and_clear();
 
         let mut out = io::stdout().lock();
         writeln!(out, "records       {}", report.records)?;
         writeln!(out, "api events    {}", report.api_events)?;
         writeln!(out, "log chunks    {}", report.log_chunks)?;
+        if report.unlinked_chunks > 0 {
+            writeln!(
+                out,
+                "               {} of them from before log chunks were linked",
+                report.unlinked_chunks
+            )?;
+        }
         writeln!(out, "uuids         {}", report.index_keys)?;
         writeln!(out, "batches       {}", report.batches)?;
         writeln!(out, "asset usages  {}", report.asset_usages)?;
         writeln!(out, "rows of totals {}", report.total_rows)?;
         if report.differences_count == 0 {
+            if let Some(known) = known {
+                writeln!(
+                    out,
+                    "the log leads through the checkpoint at chunk {}",
+                    known.sequence.0
+                )?;
+            }
             writeln!(out, "no differences")?;
             return Ok(());
         }

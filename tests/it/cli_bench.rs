@@ -199,6 +199,8 @@ fn options_that_cannot_be_meant_are_named_with_their_limits() {
         (&["--products", "1000", "--skus", "10"], ["--products 1000", "10000"]),
         (&["--duration", "0s"], ["--duration is 0s", ""]),
         (&["--duration", "25h"], ["--duration", "24h"]),
+        (&["--usage-spread", "14m"], ["--usage-spread is 14m", "from 15m to 366d"]),
+        (&["--usage-spread", "367d"], ["--usage-spread", "366d"]),
         (&["--duration", "41m", "--target", "http://127.0.0.1:1"], ["--duration", "40m"]),
         (&["--duplicates", "101"], ["--duplicates", "0..=100"]),
         (&["--connections", "0"], ["--connections", "1..=256"]),

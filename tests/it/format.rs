@@ -1,8 +1,8 @@
 //! Stores of every on-disk format that was ever released must still open, and count the same.
 //!
-//! Each was written once, when something had come to the format, by its test with `METERD_WRITE_FIXTURE=1`:
-//! `tests/fixtures/store-v1.tar.gz`, then `store-v1-batches.tar.gz` with batches and assets, then
-//! `store-v1-api-usage.tar.gz`.
+//! Each was written once, when something had come to the format, by its test with `METERD_WRITE_FIXTURE=1`: in
+//! `tests/fixtures`, `store-v1.tar.gz`, then `store-v1-batches.tar.gz` with batches and assets, then
+//! `store-v1-api-usage.tar.gz`; `v2` since the values of the log are linked.
 
 use std::{path::Path, process::Command};
 
@@ -24,9 +24,10 @@ use meterd::{
         UsageStore,
         document::{Collection, DocumentChange, Page},
         memory::MemoryStore,
-        sled::{SledStore, StoreOptions, verify},
+        sled::{SledStore, StoreOptions, VerifyReport, verify},
     },
 };
+use tempfile::TempDir;
 
 use crate::support::{
     server::sample_catalog,
@@ -37,10 +38,6 @@ use crate::support::{
 };
 
 const RECORDS: u64 = 300;
-
-fn fixture(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
 
 fn now() -> Timestamp {
     "2026-11-20T12:00:00Z".parse().unwrap()
@@ -55,6 +52,34 @@ fn tar(arguments: &[&str], archive: &Path, directory: &Path) {
         .args(["."])
         .status();
     assert!(status.unwrap().success());
+}
+
+/// The newest of [`VERSIONS`] is what is written.
+const VERSIONS: [&str; 2] = ["v1", "v2"];
+
+/// A fixture of each version, unpacked. The newest is written first if that is asked for.
+fn stores_of_all_versions(content: &str, write: impl FnOnce(&Path)) -> Vec<TempDir> {
+    let fixture = |version: &str| {
+        let name = format!("store-{version}{content}.tar.gz");
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    };
+    if std::env::var_os("METERD_WRITE_FIXTURE").is_some() {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path());
+        tar(&["-czf"], &fixture(VERSIONS[1]), directory.path());
+    }
+    let unpack = |version| {
+        let directory = tempfile::tempdir().unwrap();
+        tar(&["-xzf"], &fixture(version), directory.path());
+        directory
+    };
+    VERSIONS.map(unpack).into()
+}
+
+fn is_sound(directory: &Path) -> VerifyReport {
+    let report = verify(directory, &mut |_| {}).unwrap();
+    assert_eq!(report.differences, Vec::<String>::new());
+    report
 }
 
 /// Two organizations, a catalog, runs of both levels, stored totals and an end of the log to replay.
@@ -79,19 +104,18 @@ fn write(directory: &Path) {
 }
 
 #[test]
-fn a_store_of_version_1_opens_and_counts_the_same() {
-    let directory = tempfile::tempdir().unwrap();
-    if std::env::var_os("METERD_WRITE_FIXTURE").is_some() {
-        write(directory.path());
-        tar(&["-czf"], &fixture("store-v1.tar.gz"), directory.path());
-        return;
+fn a_store_of_any_version_opens_and_counts_the_same() {
+    for directory in stores_of_all_versions("", write) {
+        check(directory.path());
+        is_sound(directory.path());
     }
-    tar(&["-xzf"], &fixture("store-v1.tar.gz"), directory.path());
-    let report = verify(directory.path(), &mut |_| {}).unwrap();
-    assert_eq!(report.differences, Vec::<String>::new());
+}
+
+fn check(directory: &Path) {
+    let report = is_sound(directory);
     assert_eq!((report.records, report.index_keys), (RECORDS, RECORDS));
 
-    let store = SledStore::open(StoreOptions::new(directory.path())).unwrap();
+    let store = SledStore::open(StoreOptions::new(directory)).unwrap();
     for (name, share) in [("alpha", 200), ("beta", 100)] {
         assert_eq!(all_records(&store, name, 100).len(), share);
         let mut quantity = 0;
@@ -148,19 +172,18 @@ fn write_batches(directory: &Path) {
 }
 
 #[test]
-fn a_store_of_version_1_with_batches_opens_and_counts_the_same() {
-    let directory = tempfile::tempdir().unwrap();
-    if std::env::var_os("METERD_WRITE_FIXTURE").is_some() {
-        write_batches(directory.path());
-        tar(&["-czf"], &fixture("store-v1-batches.tar.gz"), directory.path());
-        return;
+fn a_store_of_any_version_with_batches_opens_and_counts_the_same() {
+    for directory in stores_of_all_versions("-batches", write_batches) {
+        check_batches(directory.path());
+        is_sound(directory.path());
     }
-    tar(&["-xzf"], &fixture("store-v1-batches.tar.gz"), directory.path());
-    let report = verify(directory.path(), &mut |_| {}).unwrap();
-    assert_eq!(report.differences, Vec::<String>::new());
+}
+
+fn check_batches(directory: &Path) {
+    let report = is_sound(directory);
     assert_eq!((report.batches, report.asset_usages), (BATCHES as u64, BATCHES as u64 * 200));
 
-    let store = SledStore::open(StoreOptions::new(directory.path())).unwrap();
+    let store = SledStore::open(StoreOptions::new(directory)).unwrap();
     for number in 0..BATCHES {
         let AssetBatch { caller, id, usages } = batch(number);
         let stored = store.find_batch(&caller.organization, &id).unwrap().unwrap();
@@ -233,19 +256,18 @@ fn write_api_usage(directory: &Path) {
 }
 
 #[test]
-fn a_store_of_version_1_with_api_usage_opens_and_counts_the_same() {
-    let directory = tempfile::tempdir().unwrap();
-    if std::env::var_os("METERD_WRITE_FIXTURE").is_some() {
-        write_api_usage(directory.path());
-        tar(&["-czf"], &fixture("store-v1-api-usage.tar.gz"), directory.path());
-        return;
+fn a_store_of_any_version_with_api_usage_opens_and_counts_the_same() {
+    for directory in stores_of_all_versions("-api-usage", write_api_usage) {
+        check_api_usage(directory.path());
+        is_sound(directory.path());
     }
-    tar(&["-xzf"], &fixture("store-v1-api-usage.tar.gz"), directory.path());
-    let report = verify(directory.path(), &mut |_| {}).unwrap();
-    assert_eq!(report.differences, Vec::<String>::new());
+}
+
+fn check_api_usage(directory: &Path) {
+    let report = is_sound(directory);
     assert_eq!((report.api_events, report.records), (EVENTS as u64, 0));
 
-    let store = SledStore::open(StoreOptions::new(directory.path())).unwrap();
+    let store = SledStore::open(StoreOptions::new(directory)).unwrap();
     let memory = MemoryStore::new();
     let events: Vec<ApiEvent> = (0..EVENTS).map(api_event).collect();
     commit_events(&memory, "alpha", events, now()).unwrap();

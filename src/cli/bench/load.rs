@@ -84,6 +84,7 @@ impl Load {
             lanes: workload.lanes(),
             products: workload.products,
             skus: workload.skus,
+            usage_spread: workload.usage_spread,
         };
         let plan = Arc::new(Plan::new(size, SystemClock.now()));
         let connections = target.connect(&workload, &plan).await?;

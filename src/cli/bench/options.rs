@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{uuids::UuidVersion, workload::MessageShape};
 use crate::{
@@ -15,9 +15,13 @@ use crate::{
     domain::limits::{CATALOG_ENTRIES_PER_APPLY_MAX, STREAM_RECORDS_MAX, WRITE_RECORDS_MAX},
 };
 
-/// Usage is of the quarter of an hour before the run, and servers take an hour by default: a longer run against a
-/// server with that default would see its repetitions refused as EXPIRED.
+/// Usage is of the quarter of an hour before the run unless asked for otherwise, and servers take an hour by default: a
+/// longer run against a server with that default would see its repetitions refused as EXPIRED.
 const TARGET_LENGTH_MAX: Duration = Duration::from_mins(40);
+/// Finer than a second there is nothing to spread.
+const USAGE_SPREAD_MIN: Duration = Duration::from_mins(15);
+/// More than a year and a leap day are no benchmark.
+const USAGE_SPREAD_MAX: Duration = Duration::from_hours(24 * 366);
 const LENGTH_MAX: Duration = Duration::from_hours(24);
 
 /// How records are reported.
@@ -63,6 +67,9 @@ pub(super) struct WorkloadOptions {
     /// SKUs of each product, at most 1000; with the products at most 10,000 entries of the catalog
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     skus: u32,
+    /// Usage is spread over so long before the run, from 15m to 366d; the --accept-past of a --target must cover it
+    #[arg(long, value_name = "DURATION", default_value = "15m")]
+    usage_spread: HumanDuration,
     /// How long to measure, after the warm-up; at most 24h (with --target 40m in all)
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     duration: HumanDuration,
@@ -106,6 +113,8 @@ pub(super) struct Workload {
     pub(super) uuid: UuidVersion,
     pub(super) products: u32,
     pub(super) skus: u32,
+    #[serde(rename = "usage_spread_seconds", serialize_with = "whole_seconds")]
+    pub(super) usage_spread: Duration,
     pub(super) stored: u64,
     pub(super) seed: u64,
     #[serde(skip)]
@@ -139,6 +148,10 @@ impl Workload {
             Mode::Unary | Mode::Rest | Mode::Postgres => self.connections * self.callers,
         }
     }
+}
+
+fn whole_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(duration.as_secs())
 }
 
 fn records_max(mode: Mode) -> usize {
@@ -175,6 +188,12 @@ impl WorkloadOptions {
         if self.duration.0 + self.warm_up.0 > LENGTH_MAX {
             return Err(CommandError::usage("--duration and --warm-up are more than 24h together"));
         }
+        if !(USAGE_SPREAD_MIN..=USAGE_SPREAD_MAX).contains(&self.usage_spread.0) {
+            return Err(CommandError::usage(format!(
+                "--usage-spread is {}; it may be from 15m to 366d",
+                self.usage_spread
+            )));
+        }
         let seed = match self.seed {
             Some(seed) => seed,
             // Short enough to be read out.
@@ -190,6 +209,7 @@ impl WorkloadOptions {
             uuid: self.uuid,
             products: self.products,
             skus: self.skus,
+            usage_spread: Duration::from_secs(self.usage_spread.0.as_secs()),
             stored: self.stored,
             seed,
             duration: self.duration.0,

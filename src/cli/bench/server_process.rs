@@ -29,8 +29,8 @@ use crate::{
 const START_TIMEOUT: Duration = Duration::from_mins(2);
 /// After SIGTERM. Larger than what calls under way get.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-/// Usage is of the time before the run, however long that is.
-const ACCEPT_PAST: &str = "2d";
+/// Usage is of the time before the run, however long that is, and however far it is spread.
+const ACCEPT_PAST: &str = "368d";
 const LISTENING: &str = "listening api=";
 
 /// What to start.

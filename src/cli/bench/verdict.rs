@@ -132,7 +132,14 @@ mod tests {
 
     #[test]
     fn only_what_was_sent_before_may_be_a_duplicate() {
-        let size = PlanSize { seed: 5, version: UuidVersion::V4, lanes: 1, products: 1, skus: 1 };
+        let size = PlanSize {
+            seed: 5,
+            version: UuidVersion::V4,
+            lanes: 1,
+            products: 1,
+            skus: 1,
+            usage_spread: std::time::Duration::from_mins(15),
+        };
         let plan = Arc::new(Plan::new(size, "2026-11-20T12:00:00Z".parse().unwrap()));
         let mut lane = Lane::new(&plan, 0);
         let mut message = Message::default();

@@ -294,7 +294,14 @@ mod tests {
     };
 
     fn message() -> (Arc<Plan>, Message) {
-        let size = PlanSize { seed: 5, version: UuidVersion::V7, lanes: 1, products: 2, skus: 9 };
+        let size = PlanSize {
+            seed: 5,
+            version: UuidVersion::V7,
+            lanes: 1,
+            products: 2,
+            skus: 9,
+            usage_spread: std::time::Duration::from_mins(15),
+        };
         let plan = Arc::new(Plan::new(size, "2026-11-20T12:00:00Z".parse().unwrap()));
         let mut message = Message::default();
         let shape = MessageShape { records: 7, duplicates_percent: 0 };

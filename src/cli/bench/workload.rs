@@ -1,8 +1,8 @@
 //! What callers report, and what must become of it.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::uuids::{RecordNumber, UuidVersion, Uuids};
@@ -11,9 +11,9 @@ use crate::cli::{
     random::Random,
 };
 
-/// Usage is of the quarter of an hour before the run. It is derived like all else, so it stays where it is while the
-/// run goes on.
-pub(super) const USAGE_SPREAD_SECONDS: i64 = 900;
+/// Usage is of so many moments before the run, evenly spread. They are derived like all else, so they stay where they are
+/// while the run goes on.
+const USAGE_MOMENTS: u32 = 900;
 const QUANTITY_MAX: u64 = 1000;
 /// A caller that repeats records makes so many messages of one product in a row.
 const MESSAGES_OF_A_PRODUCT: usize = 16;
@@ -39,14 +39,16 @@ pub(super) struct PlanSize {
     pub(super) lanes: u32,
     pub(super) products: u32,
     pub(super) skus: u32,
+    /// How long before the run the earliest usage is; of whole seconds.
+    pub(super) usage_spread: Duration,
 }
 
 impl Plan {
     pub(super) fn new(size: PlanSize, now: Timestamp) -> Self {
         let first_millisecond = u64::try_from(now.as_millisecond()).unwrap_or_default();
-        let time = |back: i64| {
-            let time = now.checked_sub(SignedDuration::from_secs(back)).unwrap_or(now);
-            let second = time.as_second();
+        let time = |moment: u32| {
+            let back = size.usage_spread * moment / USAGE_MOMENTS;
+            let second = now.checked_sub(back).unwrap_or(now).as_second();
             (second, Timestamp::from_second(second).unwrap_or(now).to_string())
         };
         Self {
@@ -58,7 +60,7 @@ impl Plan {
             ),
             products: (1..=size.products).map(|number| format!("bench-product-{number}")).collect(),
             skus: (1..=size.skus).map(|number| format!("bench-sku-{number}")).collect(),
-            times: (1..=USAGE_SPREAD_SECONDS).map(time).collect(),
+            times: (1..=USAGE_MOMENTS).map(time).collect(),
             seed: size.seed,
         }
     }
@@ -241,7 +243,14 @@ mod tests {
     use super::*;
 
     fn lane() -> Lane {
-        let size = PlanSize { seed: 3, version: UuidVersion::V4, lanes: 2, products: 4, skus: 5 };
+        let size = PlanSize {
+            seed: 3,
+            version: UuidVersion::V4,
+            lanes: 2,
+            products: 4,
+            skus: 5,
+            usage_spread: Duration::from_mins(15),
+        };
         Lane::new(&Arc::new(Plan::new(size, "2026-11-20T12:00:00Z".parse().unwrap())), 1)
     }
 
@@ -298,6 +307,23 @@ mod tests {
         lane.compose(&mut message, shape);
         assert!(message.uncertain && lane.unanswered_records() == 0);
         assert!(message.records.iter().map(|planned| planned.uuid).eq(sent));
+    }
+
+    #[test]
+    fn usage_is_spread_evenly() {
+        let now: Timestamp = "2026-11-20T12:00:00Z".parse().unwrap();
+        let size = PlanSize {
+            seed: 3,
+            version: UuidVersion::V4,
+            lanes: 1,
+            products: 1,
+            skus: 1,
+            usage_spread: Duration::from_hours(24 * 30),
+        };
+        let times = Plan::new(size, now).times;
+        let back: Vec<i64> = times.iter().map(|(second, _)| now.as_second() - second).collect();
+        assert!(back.windows(2).all(|pair| pair[1] - pair[0] == 2880), "{back:?}");
+        assert_eq!((back.first(), back.last()), (Some(&2880), Some(&(30 * 86_400))));
     }
 
     #[test]

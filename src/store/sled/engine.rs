@@ -13,6 +13,7 @@ use std::{
 use sled::IVec;
 
 use super::{
+    backlog::Backlog,
     directory,
     durability::SyncWitness,
     faults::{FaultPoint, Faults},
@@ -32,6 +33,7 @@ pub(super) struct Engine {
     // Whether it was sled that failed, rather than something of ours.
     sled_failed: AtomicBool,
     faults: Faults,
+    backlog: Backlog,
 }
 
 /// A key and its value.
@@ -50,6 +52,7 @@ impl Engine {
             failure: OnceLock::new(),
             sled_failed: AtomicBool::new(false),
             faults: options.faults.clone(),
+            backlog: Backlog::default(),
         };
         directory::refuse_blobs(directory)?;
         directory::sync_settings(directory)?;
@@ -101,25 +104,36 @@ impl Engine {
             value.len()
         );
         self.writable()?;
-        self.db().insert(key, value).map(drop).map_err(|error| self.write_error(&error))
+        self.db().insert(key, value).map_err(|error| self.write_error(&error))?;
+        self.staged(1, value.len())
     }
 
     /// Removes one entry, durable with the next flush.
     pub(super) fn unstage(&self, key: &[u8]) -> Result<(), StoreError> {
         self.writable()?;
-        self.db().remove(key).map(drop).map_err(|error| self.write_error(&error))
+        self.db().remove(key).map_err(|error| self.write_error(&error))?;
+        self.staged(1, 0)
     }
 
     /// Puts a batch, all or nothing, durable with the next flush.
     pub(super) fn stage_batch(&self, batch: Batch) -> Result<(), StoreError> {
         self.writable()?;
-        self.db().apply_batch(batch.0).map_err(|error| self.write_error(&error))
+        let Batch { batch, entries, value_bytes } = batch;
+        self.db().apply_batch(batch).map_err(|error| self.write_error(&error))?;
+        self.staged(entries, value_bytes)
+    }
+
+    /// Waits for the disk where more is staged than sled may have on its way.
+    fn staged(&self, entries: u64, value_bytes: usize) -> Result<(), StoreError> {
+        if self.backlog.add(entries, value_bytes as u64) { self.flush() } else { Ok(()) }
     }
 
     /// Returns once everything staged before is on the disk.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
-        self.writable()?;
-        self.db().flush().map(drop).map_err(|error| self.write_error(&error))
+        self.backlog.flush(|| {
+            self.writable()?;
+            self.db().flush().map(drop).map_err(|error| self.write_error(&error))
+        })
     }
 
     /// Reports that a step of the store was reached; fails where a test planted a fault.
@@ -179,7 +193,11 @@ impl Drop for Engine {
 
 /// Writes that land together or not at all.
 #[derive(Default)]
-pub(super) struct Batch(sled::Batch);
+pub(super) struct Batch {
+    batch: sled::Batch,
+    entries: u64,
+    value_bytes: usize,
+}
 
 impl Batch {
     pub(super) fn put(&mut self, key: &[u8], value: Vec<u8>) {
@@ -188,11 +206,14 @@ impl Batch {
             "a value of {} bytes would become a blob",
             value.len()
         );
-        self.0.insert(key, value);
+        self.entries += 1;
+        self.value_bytes += value.len();
+        self.batch.insert(key, value);
     }
 
     pub(super) fn remove(&mut self, key: &[u8]) {
-        self.0.remove(key);
+        self.entries += 1;
+        self.batch.remove(key);
     }
 }
 

@@ -8,6 +8,7 @@
 //! It is not a general key-value store, and one process owns it at a time.
 
 mod assets;
+mod backlog;
 mod batches;
 mod catalog;
 mod codec;
@@ -42,11 +43,14 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 pub use faults::{FaultAction, FaultPoint, Faults};
+pub use log::chain::LogHead;
 pub use options::{OpenError, StoreOptions};
-pub use verify::{DIFFERENCES_MAX, VerifyPhase, VerifyProgress, VerifyReport, verify};
+pub use verify::{
+    DIFFERENCES_MAX, VerifyPhase, VerifyProgress, VerifyReport, verify, verify_against,
+};
 
 use self::{
-    commit::LogEnd,
+    commit::{LogEnd, watch::CommitWatch},
     core::Core,
     index::{
         flusher,
@@ -75,6 +79,7 @@ use crate::domain::{
 pub struct SledStore {
     core: Arc<Core>,
     end: Mutex<LogEnd>,
+    watch: CommitWatch,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -94,7 +99,12 @@ impl SledStore {
     pub fn open(options: StoreOptions) -> Result<Self, OpenError> {
         let (core, end) = recovery::open(options)?;
         let core = Arc::new(core);
-        let store = Self { core, end: Mutex::new(end), threads: Mutex::new(Vec::new()) };
+        let store = Self {
+            core,
+            end: Mutex::new(end),
+            watch: CommitWatch::new(),
+            threads: Mutex::new(Vec::new()),
+        };
         store.spawn("index-flusher", flusher::run)?;
         // Big merges take long; small ones must not wait for them.
         store.spawn("index-merger-0", |core| merger::run(core, |level| level == 0))?;
@@ -144,6 +154,13 @@ impl SledStore {
         self.core.index.is_idle()
     }
 
+    /// Where the log ends: everything acknowledged before is in it. Waits for the commit that is under way.
+    #[must_use]
+    pub fn log_head(&self) -> LogHead {
+        let end = self.end.lock();
+        LogHead { store_id: self.store_id(), sequence: end.last, link: end.link.0 }
+    }
+
     /// The identity that the store was created with.
     #[must_use]
     pub fn store_id(&self) -> Uuid {
@@ -167,7 +184,9 @@ impl UsageStore for SledStore {
     }
 
     fn commit(&self, group: &CommitGroup, now: Timestamp) -> Result<CommitDecisions, StoreError> {
-        commit::commit(&self.core, &mut self.end.lock(), group, now)
+        let mut end = self.end.lock();
+        let _under_way = self.watch.begin();
+        commit::commit(&self.core, &mut end, group, now)
     }
 
     fn find(
@@ -351,7 +370,15 @@ impl UsageStore for SledStore {
     }
 
     fn status(&self) -> StoreStatus {
-        self.core.engine.status()
+        let Core { engine, options, .. } = &*self.core;
+        if self.watch.taken() > options.commit_patience {
+            // Whatever it waits for, callers should not: they may find another server, and this one must be looked at.
+            engine.fail(&format!(
+                "a commit has taken more than {:?}: the disk does not answer, or sled waits for itself",
+                options.commit_patience
+            ));
+        }
+        engine.status()
     }
 
     fn statistics(&self) -> StoreStatistics {

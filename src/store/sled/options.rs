@@ -1,6 +1,9 @@
 //! How a store is opened, and why opening can fail.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::faults::Faults;
 use crate::store::StoreError;
@@ -25,6 +28,8 @@ pub struct StoreOptions {
     pub merge_fan_in: usize,
     /// Runs at which writes wait for the mergers. Default 24.
     pub runs_max: usize,
+    /// How long a commit may take. After that the store fails. Default 60 s.
+    pub commit_patience: Duration,
     /// Planted faults, for tests.
     pub faults: Faults,
 }
@@ -41,6 +46,7 @@ impl StoreOptions {
             filter_bits_per_key: 20,
             merge_fan_in: 4,
             runs_max: 24,
+            commit_patience: Duration::from_mins(1),
             faults: Faults::default(),
         }
     }

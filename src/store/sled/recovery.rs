@@ -6,7 +6,9 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    panic::resume_unwind,
     sync::Arc,
+    thread,
 };
 
 use jiff::Timestamp;
@@ -31,6 +33,7 @@ use super::{
         LogEntry,
         api_events::ApiEvents,
         batch_part::BatchPart,
+        chain::Chain,
         chunk::Chunk,
         read::{self, missing},
     },
@@ -54,21 +57,22 @@ pub(super) fn open(options: StoreOptions) -> Result<(Core, LogEnd), OpenError> {
     let organizations = Organizations::load(&engine)?;
     let mut manifest = Manifest::load(&engine)?;
     find_left_over_runs(&engine, &mut manifest)?;
-    let runs = manifest
-        .runs
-        .iter()
-        .map(|summary| Run::load(&engine, *summary).map(Arc::new))
-        .collect::<Result<Vec<_>, _>>()?;
     let hasher = KeyHasher::new(&identity.hash_seed);
     let rollups = Rollups::default();
-    let checkpoint = manifest.checkpoint;
     let mut replay = Replay {
         engine: &engine,
         rollups: &rollups,
         live: Memtable::new(hasher, options.memtable_keys_max),
         included: HashMap::new(),
     };
-    let end = replay.run(checkpoint)?;
+    // One reads what grows with the store, the other what came since the checkpoint, and neither needs the other.
+    let (runs, end) = thread::scope(|scope| {
+        let loading = scope.spawn(|| load_runs(&engine, &manifest));
+        let end = replay.run(manifest.checkpoint);
+        let runs = loading.join().unwrap_or_else(|panic| resume_unwind(panic));
+        (runs, end)
+    });
+    let (runs, end) = (runs?, end?);
     let live = replay.live;
     if let Some((_, noted)) = noted
         && noted > end.last
@@ -83,6 +87,10 @@ pub(super) fn open(options: StoreOptions) -> Result<(Core, LogEnd), OpenError> {
     }
     let index = Index::new(&options, hasher, manifest, runs, live);
     Ok((Core { engine, options, identity, head, organizations, index, rollups }, end))
+}
+
+fn load_runs(engine: &Engine, manifest: &Manifest) -> Result<Vec<Arc<Run>>, StoreError> {
+    manifest.runs.iter().map(|summary| Run::load(engine, *summary).map(Arc::new)).collect()
 }
 
 /// Finds the runs that are dead or were never published. The mergers remove their pages: there may be hundreds of
@@ -129,11 +137,15 @@ struct Replay<'a> {
 impl Replay<'_> {
     /// Replays the log from `checkpoint`; answers where it ends.
     fn run(&mut self, checkpoint: LogSequence) -> Result<LogEnd, StoreError> {
+        let (mut chain, last_stored_time) = if checkpoint > LogSequence(0) {
+            let value = read::value(self.engine, checkpoint)?;
+            let (entry, previous) = LogEntry::decode_linked(checkpoint, &value)?;
+            (Chain::after(checkpoint, &value, previous.is_some()), entry.stored_time())
+        } else {
+            (Chain::start(), Timestamp::UNIX_EPOCH)
+        };
         let mut end =
-            LogEnd { last: checkpoint, last_stored_time: Timestamp::UNIX_EPOCH, asset_usages: 0 };
-        if checkpoint > LogSequence(0) {
-            end.last_stored_time = read::entry(self.engine, checkpoint)?.stored_time();
-        }
+            LogEnd { last: checkpoint, link: chain.link(), last_stored_time, asset_usages: 0 };
         self.rollups.publish(Vec::new(), checkpoint)?;
         let first = LogSequence(checkpoint.0 + 1);
         for entry in self.engine.range(log_key(first)..=log_key(LogSequence(u64::MAX))) {
@@ -142,7 +154,8 @@ impl Replay<'_> {
             if log_sequence(&key) != Some(expected) {
                 return Err(missing(expected));
             }
-            let entry = LogEntry::decode(expected, &value)?;
+            let (entry, previous) = LogEntry::decode_linked(expected, &value)?;
+            chain.follow(expected, &value, previous)?;
             let asset_usages = match &entry {
                 LogEntry::Records(chunk) => {
                     self.chunk(chunk)?;
@@ -159,6 +172,7 @@ impl Replay<'_> {
             };
             end = LogEnd {
                 last: expected,
+                link: chain.link(),
                 last_stored_time: entry.stored_time(),
                 asset_usages: end.asset_usages + asset_usages,
             };

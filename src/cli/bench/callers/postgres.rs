@@ -125,7 +125,14 @@ mod tests {
 
     #[test]
     fn rows_say_what_the_records_say() {
-        let size = PlanSize { seed: 3, version: UuidVersion::V7, lanes: 1, products: 2, skus: 5 };
+        let size = PlanSize {
+            seed: 3,
+            version: UuidVersion::V7,
+            lanes: 1,
+            products: 2,
+            skus: 5,
+            usage_spread: std::time::Duration::from_mins(15),
+        };
         let plan = Arc::new(Plan::new(size, "2026-11-20T12:00:00Z".parse().unwrap()));
         let mut message = Message::default();
         let shape = MessageShape { records: 25, duplicates_percent: 0 };

@@ -6,6 +6,7 @@
 
 mod events;
 mod records;
+pub(super) mod watch;
 
 use std::hash::{BuildHasher as _, Hash};
 
@@ -19,7 +20,7 @@ use super::{
     faults::FaultPoint,
     index::run::SEQUENCE_MAX,
     keyspace::log_key,
-    log::log_nanos,
+    log::{Draft, chain::Link, log_nanos},
     organizations::OrganizationNumber,
     probe,
     rollup::row::RowKey,
@@ -33,6 +34,8 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LogEnd {
     pub(super) last: LogSequence,
+    /// What the next value follows.
+    pub(super) link: Link,
     pub(super) last_stored_time: Timestamp,
     /// Asset usages that a start would have to read again: those since the totals were last frozen.
     pub(super) asset_usages: usize,
@@ -99,11 +102,13 @@ pub(super) fn commit(
         let last = LogSequence(first.0 - 1 + new.values.len() as u64);
         debug_assert!(last.0 <= SEQUENCE_MAX, "the index keeps sequences in five bytes");
         if last >= first {
-            write(core, new.values, new.entries)?;
+            let mut link = end.link;
+            let seal = |draft: Draft| (draft.sequence(), draft.seal(&mut link));
+            write(core, new.values.into_iter().map(seal).collect(), new.entries)?;
             core.rollups.publish(new.deltas, last)?;
             core.head.advance(last);
             let asset_usages = end.asset_usages + new.asset_usages;
-            *end = LogEnd { last, last_stored_time: stored_time, asset_usages };
+            *end = LogEnd { last, link, last_stored_time: stored_time, asset_usages };
         }
         let batches = free.iter().map(decision).collect();
         Ok(CommitDecisions { submissions, api_reports, batches })
@@ -122,7 +127,7 @@ fn decision(free: &Option<FreeId>) -> BatchDecision {
 #[derive(Default)]
 pub(super) struct NewEntries {
     /// Values of the log, in order.
-    pub(super) values: Vec<(LogSequence, Vec<u8>)>,
+    pub(super) values: Vec<Draft>,
     /// Entries of the index of batches.
     pub(super) entries: Vec<(Vec<u8>, Vec<u8>)>,
     /// What the values add to the totals.

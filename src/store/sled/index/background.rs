@@ -308,24 +308,29 @@ impl Index {
     }
 
     fn recount_merge_debt(&self) {
+        self.merge_pacer.set_owed(self.due_merge_bytes());
+    }
+
+    /// Bytes of the runs that are to be merged, those of a merge that is under way included to its end.
+    fn due_merge_bytes(&self) -> u64 {
         let snapshot = self.snapshot.load();
         let levels = snapshot.runs.iter().map(|run| run.summary.level).max().unwrap_or(0);
         let of_level = |level| {
             snapshot.runs.iter().map(|run| &run.summary).filter(move |run| run.level == level)
         };
-        let owed = (0..=levels)
+        (0..=levels)
             .filter(|level| of_level(*level).count() >= self.merge_fan_in)
             .flat_map(|level| of_level(level).take(self.merge_fan_in))
             .map(|run: &RunSummary| run.keys * ENTRY_BYTES as u64)
-            .sum();
-        self.merge_pacer.set_owed(owed);
+            .sum()
     }
 
     /// Whether the background threads have nothing to do.
     pub(in crate::store::sled) fn is_idle(&self) -> bool {
         let waiting = !self.hands.lock().to_flush.is_empty();
         let dead = !self.manifest.lock().dead.is_empty();
-        !waiting && !dead && self.merge_pacer.owed_bytes() == 0
+        // Not what the pacer says: that is paid before the last page of a merge is written.
+        !waiting && !dead && self.due_merge_bytes() == 0
     }
 
     /// Whether the background threads should give up what they are doing.

@@ -1,4 +1,4 @@
-//! Events of API usage in the log. Layout of the body, version 1, little-endian:
+//! Events of API usage in the log. Layout after the link, little-endian:
 //!
 //! ```text
 //! kind:u8 = 3 (API events) | stored_time:i64 ns
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    CHUNK_BYTES_MAX, Kind, log_nanos,
+    CHUNK_BYTES_MAX, Draft, Kind, log_nanos,
     packer::{OVERHEAD_BYTES, Packer},
     timestamp,
 };
@@ -154,7 +154,7 @@ impl ApiEventsWriter {
     }
 
     /// The finished values, in order, and the sequence after the last.
-    pub(in crate::store::sled) fn finish(mut self) -> (Vec<(LogSequence, Vec<u8>)>, LogSequence) {
+    pub(in crate::store::sled) fn finish(mut self) -> (Vec<Draft>, LogSequence) {
         self.cut();
         self.packer.finished()
     }
@@ -172,7 +172,10 @@ fn put_dimension(out: &mut Vec<u8>, dimension: &ApiDimension) {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::LogEntry, *};
+    use super::{
+        super::{LogEntry, sealed},
+        *,
+    };
 
     fn event(number: usize) -> ApiEvent {
         let wide = |of: usize| "ж".repeat(of);
@@ -203,7 +206,8 @@ mod tests {
             let nanos = log_nanos(event.time).unwrap();
             writer.push(number % 126, &dimension, &event, nanos);
         }
-        let (values, next) = writer.finish();
+        let (drafts, next) = writer.finish();
+        let values = sealed(drafts);
         assert_eq!(next.0, 5 + values.len() as u64);
         assert!(values.len() > 5, "{}", values.len());
         let mut read = Vec::new();

@@ -1,7 +1,7 @@
 //! Batches of asset usage in the log. A batch of a thousand does not fit one value, so it is cut into parts, which
 //! follow each other and are written in one step.
 //!
-//! Layout of the body, version 1, little-endian:
+//! Layout after the link, little-endian:
 //!
 //! ```text
 //! kind:u8 = 2 (part of a batch) | stored_time:i64 ns | organization:u32 | client:text | batch:long text
@@ -10,7 +10,7 @@
 
 use jiff::Timestamp;
 
-use super::{CHUNK_BYTES_MAX, Kind, finish, log_nanos, start, timestamp};
+use super::{CHUNK_BYTES_MAX, Draft, Kind, log_nanos, timestamp};
 use crate::{
     domain::{
         asset_usage::{AssetBatch, AssetUsage, UsageDay},
@@ -82,24 +82,24 @@ pub(in crate::store::sled) fn encode(
     organization: OrganizationNumber,
     first: LogSequence,
     stored_time: Timestamp,
-) -> Result<Vec<(LogSequence, Vec<u8>)>, StoreError> {
-    let mut header = start(Kind::BatchPart);
+) -> Result<Vec<Draft>, StoreError> {
+    let mut begun = Draft::start(first, Kind::BatchPart);
+    let header = &mut begun.frame;
     header.extend_from_slice(&log_nanos(stored_time)?.to_le_bytes());
     header.extend_from_slice(&organization.0.to_le_bytes());
-    codec::put_text(&mut header, batch.caller.client.as_str());
-    codec::put_long_text(&mut header, batch.id.as_str());
+    codec::put_text(header, batch.caller.client.as_str());
+    codec::put_long_text(header, batch.id.as_str());
     let cut = cut(&batch.usages, CHUNK_BYTES_MAX - header.len() - 3 * 2);
     let parts = u16::try_from(cut.len())
         .map_err(|_| StoreError::Unrepresentable("a batch of more than 65,535 parts"))?;
     let encoded = cut.into_iter().zip(0..parts).map(|((count, usages), part)| {
-        let sequence = LogSequence(first.0 + u64::from(part));
-        let mut value = header.clone();
+        let mut draft = begun.clone();
+        draft.sequence = LogSequence(first.0 + u64::from(part));
         for number in [part, parts, count] {
-            value.extend_from_slice(&number.to_le_bytes());
+            draft.frame.extend_from_slice(&number.to_le_bytes());
         }
-        value.extend_from_slice(&usages);
-        finish(&mut value, sequence);
-        (sequence, value)
+        draft.frame.extend_from_slice(&usages);
+        draft
     });
     Ok(encoded.collect())
 }
@@ -127,7 +127,10 @@ fn cut(usages: &[AssetUsage], bytes_max: usize) -> Vec<(u16, Vec<u8>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::LogEntry, *};
+    use super::{
+        super::{LogEntry, sealed},
+        *,
+    };
     use crate::domain::{caller::Caller, id::OrganizationId};
 
     fn batch(usages: usize, asset: impl Fn(usize) -> String) -> AssetBatch {
@@ -153,7 +156,8 @@ mod tests {
             (batch(1000, |n| format!("{n:09}")), 2..=4),
             (batch(1000, wide), 30..=40),
         ] {
-            let encoded = encode(&batch, OrganizationNumber(7), LogSequence(5), stored).unwrap();
+            let drafts = encode(&batch, OrganizationNumber(7), LogSequence(5), stored).unwrap();
+            let encoded = sealed(drafts);
             assert!(parts.contains(&encoded.len()), "{}", encoded.len());
             let mut read = Vec::new();
             for (at, (sequence, value)) in encoded.iter().enumerate() {
@@ -173,8 +177,9 @@ mod tests {
     #[test]
     fn every_flipped_byte_is_noticed() {
         let batch = batch(10, |n| n.to_string());
-        let encoded =
-            encode(&batch, OrganizationNumber(7), LogSequence(5), Timestamp::UNIX_EPOCH).unwrap();
+        let encoded = sealed(
+            encode(&batch, OrganizationNumber(7), LogSequence(5), Timestamp::UNIX_EPOCH).unwrap(),
+        );
         let (sequence, value) = &encoded[0];
         for at in 0..value.len() {
             let mut damaged = value.clone();

@@ -1,7 +1,7 @@
 //! Chunks: up to a few hundred records in one value.
 //!
 //! Records of one chunk share a small table of dimensions (who, what), so that a record takes about
-//! 26 bytes. Layout of the body, version 1, little-endian:
+//! 26 bytes. Layout after the link, little-endian:
 //!
 //! ```text
 //! kind:u8 = 1 (product usage) | stored_time:i64 ns | earliest:i64 ns | latest:i64 ns
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    CHUNK_BYTES_MAX, Kind, log_nanos, malformed,
+    CHUNK_BYTES_MAX, Draft, Kind, log_nanos, malformed,
     packer::{OVERHEAD_BYTES, Packer},
     timestamp,
 };
@@ -241,7 +241,7 @@ impl ChunkWriter {
     }
 
     /// The finished chunks, in order, and the sequence after the last.
-    pub(in crate::store::sled) fn finish(mut self) -> (Vec<(LogSequence, Vec<u8>)>, LogSequence) {
+    pub(in crate::store::sled) fn finish(mut self) -> (Vec<Draft>, LogSequence) {
         self.cut();
         self.packer.finished()
     }
@@ -258,7 +258,10 @@ fn put_dimension(out: &mut Vec<u8>, dimension: &Dimension) {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::LogEntry, *};
+    use super::{
+        super::{LogEntry, sealed},
+        *,
+    };
 
     fn dimension(number: usize) -> Dimension {
         let target = UsageTarget {
@@ -287,7 +290,7 @@ mod tests {
                 nanos,
             );
         }
-        writer.finish().0
+        sealed(writer.finish().0)
     }
 
     fn decode(sequence: LogSequence, value: &[u8]) -> Result<Chunk, StoreError> {

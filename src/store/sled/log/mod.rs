@@ -3,6 +3,7 @@
 
 pub(super) mod api_events;
 pub(super) mod batch_part;
+pub(super) mod chain;
 pub(super) mod chunk;
 mod packer;
 pub(super) mod read;
@@ -10,14 +11,22 @@ pub(super) mod read;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use self::{api_events::ApiEvents, batch_part::BatchPart, chunk::Chunk};
+use self::{
+    api_events::ApiEvents,
+    batch_part::BatchPart,
+    chain::{LINK_BYTES, Link},
+    chunk::Chunk,
+};
 use super::{
     codec::{self, Malformed, Reader},
     keyspace::log_key,
 };
 use crate::{domain::usage::LogSequence, store::StoreError};
 
-const VERSION: u8 = 1;
+/// The body of a value is its kind and its content; of this version, the [`Link`] of the value before comes first.
+const VERSION: u8 = 2;
+/// Without the link. Still read.
+const VERSION_WITHOUT_LINKS: u8 = 1;
 /// Bytes of a value of the log, frame included.
 const CHUNK_BYTES_MAX: usize = 6_400;
 
@@ -44,6 +53,14 @@ pub(super) enum LogEntry {
 impl LogEntry {
     /// Reads a value back.
     pub(super) fn decode(sequence: LogSequence, value: &[u8]) -> Result<Self, StoreError> {
+        Self::decode_linked(sequence, value).map(|(entry, _)| entry)
+    }
+
+    /// Reads a value back, and what it says that it follows: `None` of a value from before there were links.
+    pub(super) fn decode_linked(
+        sequence: LogSequence,
+        value: &[u8],
+    ) -> Result<(Self, Option<Link>), StoreError> {
         Self::parse(sequence, value).map_err(|error| malformed(sequence, error))
     }
 
@@ -55,7 +72,7 @@ impl LogEntry {
         uuid: Uuid,
     ) -> Result<Option<Chunk>, StoreError> {
         let parse = || {
-            let mut reader = Reader::new(codec::open_frame(value, VERSION, &log_key(sequence))?);
+            let (mut reader, _) = open(sequence, value)?;
             if reader.u8()? != Kind::ProductUsage as u8 {
                 return Ok(None);
             }
@@ -64,8 +81,8 @@ impl LogEntry {
         parse().map_err(|error| malformed(sequence, error))
     }
 
-    fn parse(sequence: LogSequence, value: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(codec::open_frame(value, VERSION, &log_key(sequence))?);
+    fn parse(sequence: LogSequence, value: &[u8]) -> Result<(Self, Option<Link>), Malformed> {
+        let (mut reader, previous) = open(sequence, value)?;
         let kind = reader.u8()?;
         let entry = if kind == Kind::ProductUsage as u8 {
             Self::Records(Chunk::parse(sequence, &mut reader)?)
@@ -77,7 +94,7 @@ impl LogEntry {
             return Err(Malformed::Content);
         };
         reader.end()?;
-        Ok(entry)
+        Ok((entry, previous))
     }
 
     /// When it was stored; never decreases along the log.
@@ -90,17 +107,54 @@ impl LogEntry {
     }
 }
 
-/// Begins a value of the log.
-fn start(kind: Kind) -> Vec<u8> {
-    let mut frame = codec::start_frame(CHUNK_BYTES_MAX);
-    frame.push(kind as u8);
-    frame
+/// Checks the frame of a value, and reads up to its kind.
+fn open(sequence: LogSequence, value: &[u8]) -> Result<(Reader<'_>, Option<Link>), Malformed> {
+    let key = log_key(sequence);
+    match codec::open_frame(value, VERSION, &key) {
+        Ok(body) => {
+            let mut reader = Reader::new(body);
+            let previous = Link(reader.array()?);
+            Ok((reader, Some(previous)))
+        }
+        Err(Malformed::Version(VERSION_WITHOUT_LINKS)) => {
+            let body = codec::open_frame(value, VERSION_WITHOUT_LINKS, &key)?;
+            Ok((Reader::new(body), None))
+        }
+        Err(error) => Err(error),
+    }
 }
 
-/// Completes a value of the log.
-fn finish(frame: &mut [u8], sequence: LogSequence) {
-    codec::finish_frame(frame, VERSION, &log_key(sequence));
-    debug_assert!(frame.len() <= CHUNK_BYTES_MAX, "a chunk of {} bytes", frame.len());
+/// A value of the log that lacks its link and its checksum.
+#[derive(Debug, Clone)]
+pub(super) struct Draft {
+    sequence: LogSequence,
+    frame: Vec<u8>,
+}
+
+impl Draft {
+    fn start(sequence: LogSequence, kind: Kind) -> Self {
+        let mut frame = codec::start_frame(CHUNK_BYTES_MAX);
+        frame.extend_from_slice(&Link::START.0);
+        frame.push(kind as u8);
+        Self { sequence, frame }
+    }
+
+    /// Where it will stand.
+    pub(super) fn sequence(&self) -> LogSequence {
+        self.sequence
+    }
+
+    /// The value as it is to be stored after the one of link `previous`, which becomes its own.
+    pub(super) fn seal(self, previous: &mut Link) -> Vec<u8> {
+        let Self { sequence, mut frame } = self;
+        if let Some(link) = frame.get_mut(codec::FRAME_BYTES..codec::FRAME_BYTES + LINK_BYTES) {
+            link.copy_from_slice(&previous.0);
+        }
+        codec::finish_frame(&mut frame, VERSION, &log_key(sequence));
+        debug_assert!(frame.len() <= CHUNK_BYTES_MAX, "a chunk of {} bytes", frame.len());
+        *previous = Link::of(sequence, &frame);
+        frame
+    }
 }
 
 fn malformed(sequence: LogSequence, error: Malformed) -> StoreError {
@@ -116,4 +170,10 @@ fn timestamp(nanos: i64) -> Timestamp {
 pub(super) fn log_nanos(instant: Timestamp) -> Result<i64, StoreError> {
     i64::try_from(instant.as_nanosecond())
         .map_err(|_| StoreError::Unrepresentable("a time before 1678 or after 2261"))
+}
+
+#[cfg(test)]
+fn sealed(drafts: Vec<Draft>) -> Vec<(LogSequence, Vec<u8>)> {
+    let mut link = Link::START;
+    drafts.into_iter().map(|draft| (draft.sequence(), draft.seal(&mut link))).collect()
 }

@@ -2,11 +2,11 @@
 //!
 //! A value is header, dimensions:u16 { … }, records:u16 { … }; what stands in each of them is its kind's affair.
 
-use super::{CHUNK_BYTES_MAX, Kind, finish, start};
+use super::{CHUNK_BYTES_MAX, Draft, Kind, chain::LINK_BYTES};
 use crate::{domain::usage::LogSequence, store::sled::codec};
 
-/// Bytes of a value beside its header, dimensions and records: frame, kind and two counts.
-pub(super) const OVERHEAD_BYTES: usize = codec::FRAME_BYTES + 1 + 2 + 2;
+/// Bytes of a value beside its header, dimensions and records: frame, link, kind and two counts.
+pub(super) const OVERHEAD_BYTES: usize = codec::FRAME_BYTES + LINK_BYTES + 1 + 2 + 2;
 
 /// Builds one value after another.
 pub(super) struct Packer {
@@ -17,7 +17,7 @@ pub(super) struct Packer {
     dimensions: Vec<usize>,
     record_bytes: Vec<u8>,
     records: u16,
-    finished: Vec<(LogSequence, Vec<u8>)>,
+    finished: Vec<Draft>,
 }
 
 impl Packer {
@@ -68,22 +68,22 @@ impl Packer {
 
     /// Completes the value, and begins the next.
     pub(super) fn cut(&mut self, header: &[u8]) {
-        let mut frame = start(self.kind);
+        let mut draft = Draft::start(self.sequence, self.kind);
+        let frame = &mut draft.frame;
         frame.extend_from_slice(header);
         let dimensions = u16::try_from(self.dimensions.len()).unwrap_or(u16::MAX);
         frame.extend_from_slice(&dimensions.to_le_bytes());
         frame.append(&mut self.dimension_bytes);
         frame.extend_from_slice(&self.records.to_le_bytes());
         frame.append(&mut self.record_bytes);
-        finish(&mut frame, self.sequence);
-        self.finished.push((self.sequence, frame));
+        self.finished.push(draft);
         self.sequence = LogSequence(self.sequence.0 + 1);
         self.dimensions.clear();
         self.records = 0;
     }
 
     /// The finished values, in order, and the sequence after the last.
-    pub(super) fn finished(self) -> (Vec<(LogSequence, Vec<u8>)>, LogSequence) {
+    pub(super) fn finished(self) -> (Vec<Draft>, LogSequence) {
         debug_assert!(self.records == 0, "the last value was cut");
         (self.finished, self.sequence)
     }

@@ -36,7 +36,11 @@ pub(in crate::store::sled) fn entry(
     LogEntry::decode(sequence, &value(engine, sequence)?)
 }
 
-fn value(engine: &Engine, sequence: LogSequence) -> Result<IVec, StoreError> {
+/// The bytes of one value.
+pub(in crate::store::sled) fn value(
+    engine: &Engine,
+    sequence: LogSequence,
+) -> Result<IVec, StoreError> {
     engine.get(&log_key(sequence))?.ok_or_else(|| missing(sequence))
 }
 

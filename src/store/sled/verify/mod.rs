@@ -4,6 +4,8 @@
 //! exactly as many keys as the log holds records: together that makes them equal, without holding
 //! either in memory. Totals are recounted in memory, one entry per series and quarter hour.
 
+mod log_walk;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -11,14 +13,16 @@ use std::{
 
 use uuid::Uuid;
 
+use self::log_walk::LogWalk;
 use super::{
+    LogHead,
     batches::{self, BatchPlace},
     core::Core,
     index::{
         key::{UuidKey, UuidKind},
         run::Page,
     },
-    keyspace::{KeySpace, log_key, log_sequence},
+    keyspace::{KeySpace, log_key},
     log::{LogEntry, api_events::ApiEvents, batch_part::BatchPart, chunk::Chunk, read},
     options::{OpenError, StoreOptions},
     recovery,
@@ -61,6 +65,8 @@ pub struct VerifyReport {
     pub records: u64,
     /// Chunks of the log.
     pub log_chunks: u64,
+    /// Those of them that do not say which one they follow: they are from before there were links.
+    pub unlinked_chunks: u64,
     /// Keys in the uuid index.
     pub index_keys: u64,
     /// Batches of asset usage.
@@ -99,6 +105,19 @@ pub fn verify(
     data_dir: &Path,
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<VerifyReport, OpenError> {
+    verify_against(data_dir, None, progress)
+}
+
+/// As [`verify`], and whether the log still leads through where it ended once: what is before that place is then what it
+/// was, and nothing was cut off. That says nothing of values from before there were links, except of the last of them.
+///
+/// # Errors
+/// As of [`verify`].
+pub fn verify_against(
+    data_dir: &Path,
+    known: Option<&LogHead>,
+    progress: &mut dyn FnMut(VerifyProgress),
+) -> Result<VerifyReport, OpenError> {
     if !data_dir.is_dir() {
         let source = std::io::Error::from(std::io::ErrorKind::NotFound);
         return Err(OpenError::Io { what: "cannot open", path: data_dir.to_owned(), source });
@@ -107,14 +126,14 @@ pub fn verify(
         Ok(opened) => opened,
         // Damage in what opening reads is a finding like any other.
         Err(OpenError::Store(StoreError::Damaged(what))) => {
-            let mut report = VerifyReport::default();
-            report.differ(what.to_string());
-            return Ok(report);
+            return log_walk::alone(data_dir, &what, known);
         }
         Err(error) => return Err(error),
     };
     let mut check = Check { core: &core, report: VerifyReport::default(), progress };
-    let recounted = check.log(end.last)?;
+    let walk = LogWalk::new(known);
+    walk.is_of(core.identity.store_id, &mut check.report);
+    let recounted = check.log(walk, end.last)?;
     check.index()?;
     check.batches()?;
     check.totals(recounted)?;
@@ -143,30 +162,26 @@ impl Check<'_> {
     }
 
     /// Reads every chunk, looks every uuid up, and recounts the totals.
-    fn log(&mut self, last: LogSequence) -> Result<BTreeMap<RowKey, Slots>, StoreError> {
+    fn log(
+        &mut self,
+        mut walk: LogWalk<'_>,
+        last: LogSequence,
+    ) -> Result<BTreeMap<RowKey, Slots>, StoreError> {
         let mut recounted = BTreeMap::new();
-        let mut expected = 1;
         for entry in
             self.core.engine.range(log_key(LogSequence(0))..=log_key(LogSequence(u64::MAX)))
         {
             let (key, value) = entry?;
-            let sequence = log_sequence(&key).unwrap_or_default();
-            for missing in expected..sequence.0 {
-                self.report.differ(format!("log chunk {missing}: is missing"));
+            match walk.step(&key, &value, &mut self.report) {
+                Some(LogEntry::Records(chunk)) => self.chunk(&chunk, &mut recounted)?,
+                Some(LogEntry::BatchPart(part)) => self.batch_part(&part, &mut recounted)?,
+                Some(LogEntry::ApiEvents(events)) => self.api_events(&events, &mut recounted)?,
+                None => {}
             }
-            expected = sequence.0 + 1;
-            self.report.log_chunks += 1;
-            match LogEntry::decode(sequence, &value) {
-                Ok(LogEntry::Records(chunk)) => self.chunk(&chunk, &mut recounted)?,
-                Ok(LogEntry::BatchPart(part)) => self.batch_part(&part, &mut recounted)?,
-                Ok(LogEntry::ApiEvents(events)) => self.api_events(&events, &mut recounted)?,
-                Err(error) => self.report.differ(plain(&error)),
-            }
-            self.tick(VerifyPhase::Log, sequence.0, last.0);
+            self.tick(VerifyPhase::Log, walk.last(), last.0);
         }
-        for missing in expected..=last.0 {
-            self.report.differ(format!("log chunk {missing}: is missing"));
-        }
+        walk.end(last, &mut self.report);
+        self.report.unlinked_chunks = walk.unlinked();
         Ok(recounted)
     }
 
