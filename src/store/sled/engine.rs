@@ -18,6 +18,7 @@ use super::{
     durability::SyncWitness,
     faults::{FaultPoint, Faults},
     options::{OpenError, StoreOptions},
+    readable,
 };
 use crate::store::{StoreError, StoreStatus};
 
@@ -46,6 +47,7 @@ impl Engine {
         directory::create(directory)?;
         directory::remove_unfinished_snapshots(directory)?;
         directory::remove_torn_settings(directory)?;
+        readable::check(directory)?;
         let db = open_unlocked(options)?;
         let engine = Self {
             db: Some(db),

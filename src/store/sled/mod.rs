@@ -28,6 +28,7 @@ mod options;
 mod organizations;
 mod pages;
 mod probe;
+mod readable;
 mod recovery;
 mod rollup;
 mod verify;
