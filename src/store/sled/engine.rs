@@ -185,9 +185,11 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         let Some(db) = self.db.take() else { return };
-        if self.sled_failed.load(Ordering::Acquire) {
+        // Threads of sled's own may have failed since anybody asked.
+        if self.sled_failed.load(Ordering::Acquire) || db.flush().is_err() {
             // sled syncs once more when it is dropped, and panics if that fails. Its files need
-            // nothing from us: what was acknowledged is in them, and the rest may be lost.
+            // nothing from us: what was acknowledged is in them, and the rest may be lost. Its
+            // descriptor stays open, which `durability` relies on.
             std::mem::forget(db);
         }
     }
