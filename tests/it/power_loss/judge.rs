@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use super::{
     comparison::{compare_decisions, side_difference, usage_difference},
     deeds::Deed,
+    kept,
     recording::{LANES, Progress, Recording, options},
 };
 use crate::support::disk::Tree;
@@ -54,7 +55,7 @@ pub fn judge(recording: &Recording, progress: Progress, image: &Tree) -> Result<
     };
     // What failed is changed by now; what is kept is what it was.
     let kept = scratch();
-    image.write_to(kept.path()).unwrap();
+    kept::write(kept.path(), recording, progress, image).unwrap();
     Err(Failure { what, kept: kept.keep() })
 }
 
@@ -64,9 +65,11 @@ fn examine(
     image: &Tree,
     data_dir: &Path,
 ) -> Result<(), String> {
-    let head = format!("{}/head", recording.data_dir);
-    if progress.done != [0; LANES] && image.find(&head).is_none() {
-        return Err("the head file is gone".into());
+    // A store opens without its head, and would then no longer notice when the end of its log is cut off.
+    let head = image.find(&format!("{}/head", recording.data_dir));
+    let head = head.and_then(|inode| image.file(inode)).map_or(&[][..], Vec::as_slice);
+    if progress.done != [0; LANES] && head.iter().all(|byte| *byte == 0) {
+        return Err("the head file is gone, or says nothing".into());
     }
     let store = SledStore::open(options(data_dir)).map_err(|error| {
         let source = std::error::Error::source(&error).map(ToString::to_string);

@@ -6,13 +6,16 @@
 //!
 //! `METERD_POWER_SEEDS` records so many lives (4) and `METERD_POWER_POINTS` judges so many points of each (60), from
 //! `METERD_POWER_SEED` on. Deeds, ends and cuts follow from the seed; what threads do at the same time does not, so that
-//! a record of the same seed may differ in its details. What fails is kept, and its directory named.
+//! a record of the same seed may differ in its details. What fails is therefore kept, and its directory named:
+//! `METERD_POWER_KEPT` judges just that once more.
 
 mod author;
 mod comparison;
 pub mod crash;
 mod deeds;
 mod judge;
+mod kept;
+mod points;
 mod recording;
 pub mod survival;
 
@@ -20,19 +23,11 @@ use std::{collections::BTreeMap, num::NonZeroUsize, thread::available_parallelis
 
 use crash::{Ignores, Replay, Synced, honest};
 use judge::{Failure, judge};
-use recording::{Extent, Mark, Progress, Recording};
+use points::{Point, points};
+use recording::{Extent, Progress, Recording};
 use survival::Survival;
 
 use crate::support::{disk::Event, random::Random};
-
-/// A moment at which the power fails, and how.
-#[derive(Debug, Clone, Copy)]
-struct Point {
-    /// So many events had happened.
-    at: usize,
-    seed: u64,
-    survival: Survival,
-}
 
 /// What a disk, or the store, is made to do wrong so that the judge has something to find.
 #[derive(Clone, Copy)]
@@ -46,41 +41,6 @@ const NOTHING_WRONG: Wrong = Wrong { ignores: honest, acknowledges_early: false 
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
-}
-
-/// Where it hurts: half of the points are anywhere, a quarter while a store opens, a quarter just before a sync or just
-/// after an acknowledgement.
-fn points(recording: &Recording, count: usize, random: &mut Random) -> Vec<Point> {
-    let events = &recording.events;
-    let mut opening = false;
-    let (mut recoveries, mut edges) = (Vec::new(), Vec::new());
-    for (at, event) in events.iter().enumerate() {
-        match event {
-            Event::Mark(number) => match Mark::of(*number) {
-                Mark::Opening => opening = true,
-                Mark::Opened => opening = false,
-                Mark::Done { .. } => edges.push(at + 1),
-                Mark::Begun { .. } => {}
-            },
-            Event::SyncFile { .. } | Event::SyncDirectory { .. } => edges.push(at),
-            _ => {}
-        }
-        if opening {
-            recoveries.push(at + 1);
-        }
-    }
-    let mut points: Vec<Point> = (0..count)
-        .map(|_| {
-            let at = match random.below(4) {
-                0 => random.one_of(&recoveries),
-                1 => random.one_of(&edges),
-                _ => random.below(events.len() + 1),
-            };
-            Point { at, seed: random.next(), survival: random.one_of(&Survival::ALL) }
-        })
-        .collect();
-    points.sort_by_key(|point| point.at);
-    points
 }
 
 /// Judges points, which are in order, until `failures_max` of them have failed. Answers those with how many were judged.
@@ -144,7 +104,7 @@ fn report(recording: &Recording, failures: &[(Point, Failure)]) -> String {
             })
             .collect();
         text.push_str(&format!(
-            "METERD_POWER_SEED={} event {at} of {}, cut {seed} {survival:?}: {what}\n  kept in {}\n  after {before:#?}\n",
+            "METERD_POWER_SEED={} event {at} of {}, cut {seed} {survival:?}: {what}\n  METERD_POWER_KEPT={}\n  after {before:#?}\n",
             recording.seed,
             recording.events.len(),
             kept.display(),
@@ -186,6 +146,16 @@ fn what_was_acknowledged_survives_power_failures() {
     eprintln!("power_loss: {} points of {events} events held: {ways:?}", seeds as usize * count);
 }
 
+/// Whatever failed before, and was kept.
+#[test]
+fn what_failed_before_holds_now() {
+    let Some(directory) = std::env::var_os("METERD_POWER_KEPT") else { return };
+    let (recording, progress, image) = kept::read(directory.as_ref()).unwrap();
+    if let Err(failure) = judge(&recording, progress, &image) {
+        panic!("{} METERD_POWER_KEPT={}", failure.what, failure.kept.display());
+    }
+}
+
 /// The power fails at every single point of a store's first moments: what is there then is half of a directory, and opens.
 #[test]
 fn a_store_that_was_hardly_made_opens() {
@@ -221,10 +191,12 @@ fn what_would_be_lost_is_found() {
         |synced| matches!(synced, Synced::File { name: "db", data_only: true });
     let no_directory_sync: Ignores = |synced| synced == Synced::Directory;
     let no_conf_sync: Ignores = |synced| matches!(synced, Synced::File { name: "conf", .. });
+    let no_head_sync: Ignores = |synced| matches!(synced, Synced::File { name: "head", .. });
     let mistakes = [
         ("plain sled", Wrong { ignores: plain_sled, ..NOTHING_WRONG }),
         ("no fsync of directories", Wrong { ignores: no_directory_sync, ..NOTHING_WRONG }),
         ("no fsync of sled's settings", Wrong { ignores: no_conf_sync, ..NOTHING_WRONG }),
+        ("no fsync of the head", Wrong { ignores: no_head_sync, ..NOTHING_WRONG }),
         ("answers before the flush", Wrong { acknowledges_early: true, ..NOTHING_WRONG }),
     ];
     let mut random = Random::new(seed);

@@ -121,15 +121,21 @@ enum End {
 }
 
 impl Recording {
-    /// Records a seed; `None` if no disk can be mounted here.
-    pub fn make(seed: u64, extent: Extent) -> Option<Self> {
+    /// What a seed will have done, before anything happened.
+    pub fn planned(seed: u64, deeds: [usize; LANES]) -> Self {
         let mut random = Random::new(seed);
         let mut author = Author::new(&mut random);
-        let usage = (0..extent.deeds[0]).map(|_| author.usage()).collect();
-        let side = (0..extent.deeds[1]).map(|_| author.side()).collect();
+        let usage = (0..deeds[0]).map(|_| author.usage()).collect();
+        let side = (0..deeds[1]).map(|_| author.side()).collect();
         // Every other one has directories above it that do not exist either.
         let data_dir = if seed.is_multiple_of(2) { "data" } else { "var/lib/data" };
-        let mut recording = Self { seed, deeds: [usage, side], events: Vec::new(), data_dir };
+        Self { seed, deeds: [usage, side], events: Vec::new(), data_dir }
+    }
+
+    /// Records a seed; `None` if no disk can be mounted here.
+    pub fn make(seed: u64, extent: Extent) -> Option<Self> {
+        let mut recording = Self::planned(seed, extent.deeds);
+        let mut random = Random::new(seed.rotate_left(32));
         let mut tree = Tree::default();
         for life in 1..=extent.lives {
             let disk = Disk::mount_or_skip(tree)?;

@@ -124,6 +124,29 @@ impl Tree {
         }
     }
 
+    /// What is in a directory.
+    pub fn read_from(directory: &Path) -> io::Result<Self> {
+        let mut tree = Self::default();
+        tree.read_directory(ROOT, directory)?;
+        Ok(tree)
+    }
+
+    fn read_directory(&mut self, parent: Inode, directory: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            let inode = self.unused_inode();
+            let name = entry.file_name().into_string().map_err(|_| io::ErrorKind::InvalidData)?;
+            if entry.file_type()?.is_dir() {
+                self.apply(&Change::CreateDirectory { parent, name, inode });
+                self.read_directory(inode, &entry.path())?;
+            } else {
+                self.apply(&Change::CreateFile { parent, name, inode });
+                *self.content(inode) = fs::read(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes everything that has a name into an existing directory.
     pub fn write_to(&self, directory: &Path) -> io::Result<()> {
         self.write_directory(ROOT, directory)
