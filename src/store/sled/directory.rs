@@ -6,10 +6,12 @@ use std::{
     path::Path,
 };
 
-use super::{head, options::OpenError};
+use super::{durability::LossWitness, head, options::OpenError};
 
 /// sled's settings. It writes them when it creates a store, and never syncs them.
 const SETTINGS: &str = "conf";
+/// sled's log, which holds everything.
+pub(super) const LOG: &str = "db";
 
 /// Makes the directory, and those above it.
 pub(super) fn create(directory: &Path) -> Result<(), OpenError> {
@@ -60,6 +62,12 @@ pub(super) fn remove_torn_settings(directory: &Path) -> Result<(), OpenError> {
     fs::remove_file(&path).map_err(OpenError::io("cannot remove", &path))?;
     tracing::warn!("removed the settings of a store whose creation was interrupted");
     Ok(())
+}
+
+/// Listens for what cannot be written to sled's log.
+pub(super) fn watch_losses(directory: &Path) -> Result<LossWitness, OpenError> {
+    let path = directory.join(LOG);
+    LossWitness::of(&path).map_err(OpenError::io("cannot watch", &path))
 }
 
 /// Makes sled's settings durable.

@@ -17,11 +17,19 @@
 //! that failed succeeds, without what was lost. So after a failure a descriptor is never synced again, and
 //! every caller fails, also those that were waiting meanwhile. Its number cannot come to stand for
 //! another file, since a store that failed never closes it.
+//!
+//! sled also syncs with fsync, when it shortens its file, and looks at the outcome much later. If that sync is the one
+//! that the kernel tells of a lost page, the fdatasync of a commit succeeds. But the kernel tells every descriptor of the
+//! file, so [`LossWitness`] has one of its own, which nothing else can take the news from.
 
 #![allow(unsafe_code)] // the only place: a C symbol to define, and a C function to call
 
 use std::{
     collections::BTreeMap,
+    fs::File,
+    io,
+    os::fd::AsRawFd as _,
+    path::Path,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
@@ -133,9 +141,40 @@ impl SyncWitness {
     }
 }
 
+/// Hears of everything that the kernel could not write to a file.
+pub(super) struct LossWitness(File);
+
+impl LossWitness {
+    /// Listens from now on.
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        let witness = Self(File::open(path)?);
+        witness.check()?;
+        Ok(witness)
+    }
+
+    /// Fails if the kernel gave up writing something since the last time. It does not wait for the disk.
+    pub(super) fn check(&self) -> io::Result<()> {
+        // Far behind the end of any file, so that there is nothing to wait for.
+        const OFFSET: libc::off64_t = 1 << 60;
+        const BYTES: libc::off64_t = 1;
+        // SAFETY: sync_file_range(2) takes any arguments and touches no memory of ours. The library's function of that name
+        // is ours by now.
+        let answer = unsafe {
+            libc::syscall(
+                libc::SYS_sync_file_range,
+                self.0.as_raw_fd(),
+                OFFSET,
+                BYTES,
+                libc::SYNC_FILE_RANGE_WAIT_BEFORE,
+            )
+        };
+        if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{io::Write as _, os::fd::AsRawFd as _, sync::mpsc};
+    use std::{io::Write as _, sync::mpsc};
 
     use super::*;
 

@@ -15,7 +15,7 @@ use sled::IVec;
 use super::{
     backlog::Backlog,
     directory,
-    durability::SyncWitness,
+    durability::{LossWitness, SyncWitness},
     faults::{FaultPoint, Faults},
     options::{OpenError, StoreOptions},
     readable,
@@ -33,6 +33,7 @@ pub(super) struct Engine {
     failure: OnceLock<Arc<str>>,
     // Whether it was sled that failed, rather than something of ours.
     sled_failed: AtomicBool,
+    losses: LossWitness,
     faults: Faults,
     backlog: Backlog,
 }
@@ -53,6 +54,7 @@ impl Engine {
             db: Some(db),
             failure: OnceLock::new(),
             sled_failed: AtomicBool::new(false),
+            losses: directory::watch_losses(directory)?,
             faults: options.faults.clone(),
             backlog: Backlog::default(),
         };
@@ -134,7 +136,8 @@ impl Engine {
     pub(super) fn flush(&self) -> Result<(), StoreError> {
         self.backlog.flush(|| {
             self.writable()?;
-            self.db().flush().map(drop).map_err(|error| self.write_error(&error))
+            self.db().flush().map_err(|error| self.write_error(&error))?;
+            self.losses.check().map_err(|error| self.write_error(&error.into()))
         })
     }
 

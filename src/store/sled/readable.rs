@@ -10,7 +10,7 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
 
-use super::options::OpenError;
+use super::{directory::LOG, options::OpenError};
 
 /// sled's default, which meterd leaves as it is.
 const SEGMENT_BYTES: u64 = 512 << 10;
@@ -18,7 +18,7 @@ const HEADER_BYTES: usize = 20;
 
 /// Reads what sled will read of the store in a directory, if there is one.
 pub(super) fn check(directory: &Path) -> Result<(), OpenError> {
-    let path = directory.join("db");
+    let path = directory.join(LOG);
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -29,7 +29,7 @@ pub const RECORDS: u64 = 12_000;
 const QUANTITY: i64 = 5;
 pub const DATA_DIR: &str = "data";
 
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     "2026-11-20T12:00:00Z".parse().unwrap()
 }
 
@@ -43,7 +43,7 @@ pub fn options(disk: &Disk) -> StoreOptions {
 }
 
 /// A record among many hours and SKUs, so that totals are on many pages.
-fn usage(number: u64) -> UsageRecord {
+pub fn usage(number: u64) -> UsageRecord {
     let ago = SignedDuration::from_hours((number % 2_000) as i64);
     record(u128::from(number), &format!("sku-{}", number % 7), QUANTITY, now() - ago)
 }

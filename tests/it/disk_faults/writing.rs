@@ -25,7 +25,7 @@ const RECORDS_BEFORE: usize = 1_000;
 const DATA_DIR: &str = "data";
 
 /// `meterd serve` on a disk, with a memtable so small that background work runs as well.
-fn start(data_dir: &std::path::Path) -> MeterdProcess {
+pub fn start(data_dir: &std::path::Path) -> MeterdProcess {
     let mut command = serve_command(&[], data_dir);
     command.args(["--memtable-keys-max", "2000", "--log", "warn"]);
     MeterdProcess::start(command)

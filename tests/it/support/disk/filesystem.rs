@@ -1,18 +1,21 @@
 //! The filesystem as the kernel talks to it. One request at a time, so that a record has an order.
 //!
 //! It has what meterd and sled use: no links, no renames between directories, no extended attributes. Files are opened
-//! for direct I/O, so that every read and write comes here, just as the process made it.
+//! for direct I/O, so that every read and write comes here, just as the process made it; unless it is the kernel's cache
+//! that matters.
 
 use std::{
     ffi::OsStr,
+    io,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo,
-    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
+    WriteFlags,
 };
 use parking_lot::Mutex;
 
@@ -27,17 +30,35 @@ use super::{
 const ENTRY_TTL: Duration = Duration::from_secs(1);
 const ATTRIBUTES_TTL: Duration = Duration::ZERO;
 
-pub struct Filesystem(pub Arc<Mutex<State>>);
+pub struct Filesystem {
+    pub state: Arc<Mutex<State>>,
+    /// Whether writes stay in the kernel's page cache until they are synced, as on other filesystems.
+    pub is_cached: bool,
+}
+
+impl Filesystem {
+    fn open_flags(&self) -> FopenFlags {
+        if self.is_cached { FopenFlags::empty() } else { FopenFlags::FOPEN_DIRECT_IO }
+    }
+}
 
 impl fuser::Filesystem for Filesystem {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        if self.is_cached {
+            let missing = config.add_capabilities(InitFlags::FUSE_WRITEBACK_CACHE);
+            missing.map_err(|_| io::ErrorKind::Unsupported)?;
+        }
+        Ok(())
+    }
+
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let found = state.child(parent.0, name).and_then(|inode| state.attributes(inode));
         answer_entry(found, reply);
     }
 
     fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match self.0.lock().attributes(inode.0) {
+        match self.state.lock().attributes(inode.0) {
             Ok(attributes) => reply.attr(&ATTRIBUTES_TTL, &attributes),
             Err(error) => reply.error(error),
         }
@@ -61,7 +82,7 @@ impl fuser::Filesystem for Filesystem {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if let Some(size) = size {
             if state.tree.file(inode.0).is_none() {
                 return reply.error(Errno::EISDIR);
@@ -83,7 +104,7 @@ impl fuser::Filesystem for Filesystem {
         _umask: u32,
         reply: ReplyEntry,
     ) {
-        answer_entry(self.0.lock().create_directory(parent.0, name), reply);
+        answer_entry(self.state.lock().create_directory(parent.0, name), reply);
     }
 
     fn create(
@@ -96,28 +117,28 @@ impl fuser::Filesystem for Filesystem {
         _flags: i32,
         reply: ReplyCreate,
     ) {
-        match self.0.lock().create_file(parent.0, name) {
+        match self.state.lock().create_file(parent.0, name) {
             Ok(attributes) => reply.created(
                 &ATTRIBUTES_TTL,
                 &attributes,
                 Generation(0),
                 FileHandle(0),
-                FopenFlags::FOPEN_DIRECT_IO,
+                self.open_flags(),
             ),
             Err(error) => reply.error(error),
         }
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
+        reply.opened(FileHandle(0), self.open_flags());
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        answer(self.0.lock().remove(parent.0, name, FileType::RegularFile), reply);
+        answer(self.state.lock().remove(parent.0, name, FileType::RegularFile), reply);
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        answer(self.0.lock().remove(parent.0, name, FileType::Directory), reply);
+        answer(self.state.lock().remove(parent.0, name, FileType::Directory), reply);
     }
 
     fn rename(
@@ -133,7 +154,7 @@ impl fuser::Filesystem for Filesystem {
         if parent != new_parent || !flags.is_empty() {
             return reply.error(Errno::EXDEV);
         }
-        answer(self.0.lock().rename(parent.0, name, new_name), reply);
+        answer(self.state.lock().rename(parent.0, name, new_name), reply);
     }
 
     fn read(
@@ -148,11 +169,11 @@ impl fuser::Filesystem for Filesystem {
         reply: ReplyData,
     ) {
         let (inode, offset, size) = (inode.0, offset as usize, size as usize);
-        let strike = State::strike(&self.0, inode, Access::Read, offset..offset + size);
+        let strike = State::strike(&self.state, inode, Access::Read, offset..offset + size);
         if let Some(Strike { effect: Effect::Error(error), .. }) = strike {
             return reply.error(Errno::from_i32(error));
         }
-        match self.0.lock().read(inode, offset, size) {
+        match self.state.lock().read(inode, offset, size) {
             Ok(mut bytes) => {
                 if let Some(strike) = strike {
                     strike.spoil(inode, offset, &mut bytes);
@@ -176,17 +197,18 @@ impl fuser::Filesystem for Filesystem {
         reply: ReplyWrite,
     ) {
         let (inode, offset) = (inode.0, offset as usize);
-        let Some(length) = self.0.lock().tree.file(inode).map(Vec::len) else {
+        let Some(length) = self.state.lock().tree.file(inode).map(Vec::len) else {
             return reply.error(Errno::EISDIR);
         };
         let bytes = offset..offset + data.len();
         let access = if bytes.end > length { Access::Extend } else { Access::Write };
-        let data = match State::strike(&self.0, inode, access, bytes).map(|strike| strike.effect) {
-            Some(Effect::Error(error)) => return reply.error(Errno::from_i32(error)),
-            Some(Effect::Short) => &data[..data.len().div_ceil(2)],
-            _ => data,
-        };
-        self.0.lock().change(Change::Write { inode, offset, bytes: data.to_vec() });
+        let data =
+            match State::strike(&self.state, inode, access, bytes).map(|strike| strike.effect) {
+                Some(Effect::Error(error)) => return reply.error(Errno::from_i32(error)),
+                Some(Effect::Short) => &data[..data.len().div_ceil(2)],
+                _ => data,
+            };
+        self.state.lock().change(Change::Write { inode, offset, bytes: data.to_vec() });
         reply.written(data.len() as u32);
     }
 
@@ -204,17 +226,17 @@ impl fuser::Filesystem for Filesystem {
         reply: ReplyEmpty,
     ) {
         let inode = inode.0;
-        let strike = State::strike(&self.0, inode, Access::Sync, 0..usize::MAX);
+        let strike = State::strike(&self.state, inode, Access::Sync, 0..usize::MAX);
         if let Some(Strike { effect: Effect::Error(error), .. }) = strike {
-            self.0.lock().events.push(Event::SyncFailed { inode });
+            self.state.lock().events.push(Event::SyncFailed { inode });
             return reply.error(Errno::from_i32(error));
         }
-        self.0.lock().events.push(Event::SyncFile { inode, data_only });
+        self.state.lock().events.push(Event::SyncFile { inode, data_only });
         reply.ok();
     }
 
     fn fsyncdir(&self, _: &Request, inode: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.0.lock().events.push(Event::SyncDirectory { inode: inode.0 });
+        self.state.lock().events.push(Event::SyncDirectory { inode: inode.0 });
         reply.ok();
     }
 
@@ -226,7 +248,7 @@ impl fuser::Filesystem for Filesystem {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let Some(entries) = state.tree.directory(inode.0) else {
             return reply.error(Errno::ENOTDIR);
         };

@@ -75,18 +75,31 @@ impl Disk {
     /// # Errors
     /// If FUSE may not be used here.
     pub fn mount(tree: Tree) -> io::Result<Self> {
+        Self::mount_as(tree, false)
+    }
+
+    fn mount_as(tree: Tree, is_cached: bool) -> io::Result<Self> {
         let mount_point = tempfile::Builder::new().prefix("meterd-disk-").tempdir()?;
         let state = Arc::new(Mutex::new(State::new(tree)));
         let mut config = Config::default();
         config.mount_options = vec![MountOption::FSName("meterd-test-disk".into())];
-        let filesystem = Filesystem(Arc::clone(&state));
+        let filesystem = Filesystem { state: Arc::clone(&state), is_cached };
         let session = fuser::spawn_mount(filesystem, mount_point.path(), &config)?;
         Ok(Self { session: Some(session), state, mount_point })
     }
 
     /// Mounts a disk, or says loudly that a test cannot run here.
     pub fn mount_or_skip(tree: Tree) -> Option<Self> {
-        match Self::mount(tree) {
+        Self::or_skip(Self::mount(tree))
+    }
+
+    /// The same for an empty disk behind the kernel's page cache. What is recorded is what the kernel writes back.
+    pub fn mount_cached_or_skip() -> Option<Self> {
+        Self::or_skip(Self::mount_as(Tree::default(), true))
+    }
+
+    fn or_skip(mounted: io::Result<Self>) -> Option<Self> {
+        match mounted {
             Ok(disk) => Some(disk),
             Err(error) => {
                 eprintln!(
@@ -134,6 +147,12 @@ impl Disk {
     pub fn finish(mut self) -> Vec<Event> {
         self.unmount();
         std::mem::take(&mut self.state.lock().events)
+    }
+
+    /// Unmounts although files are still open, and stay so.
+    pub fn abandon(mut self) {
+        drop(Command::new("umount").arg("-l").arg(self.path()).output());
+        self.session = None;
     }
 
     fn unmount(&mut self) {
