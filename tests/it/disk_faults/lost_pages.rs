@@ -5,11 +5,13 @@ use std::{
     io,
     os::unix::fs::FileExt as _,
     path::Path,
+    time::Duration,
 };
 
 use meterd::store::{StoreStatus, UsageStore as _, sled::SledStore};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
-use tonic::Code;
+use tokio::task::JoinHandle;
+use tonic::{Code, Status};
 use uuid::Uuid;
 
 use super::{
@@ -19,7 +21,7 @@ use super::{
 use crate::support::{
     disk::{Access, Disk, Effect, Fault, PAGE_BYTES},
     load::{Ledger, send, settle},
-    process::assert_verified,
+    process::{MeterdProcess, assert_verified},
     usage::{commit, submission},
 };
 
@@ -57,9 +59,9 @@ fn a_commit_fails_if_another_sync_was_told_of_a_lost_page() {
     // A page is written once more as it is, and lost.
     let file = File::options().read(true).write(true).open(&path).unwrap();
     let mut page = [0; PAGE_BYTES];
-    file.read_exact_at(&mut page, 0).unwrap();
+    let bytes = file.read_at(&mut page, 0).unwrap();
     disk.plant(Fault::always("db", Access::Write, Effect::Error(libc::EIO)));
-    file.write_all_at(&page, 0).unwrap();
+    file.write_all_at(&page[..bytes], 0).unwrap();
     assert_eq!(shared.sync_all().unwrap_err().raw_os_error(), Some(libc::EIO));
     disk.heal();
     shared.sync_all().expect("it is told once");
@@ -73,24 +75,49 @@ fn a_commit_fails_if_another_sync_was_told_of_a_lost_page() {
     disk.abandon();
 }
 
+const RECORDS_PER_CALL: usize = 25;
+const LOST_CALLS: usize = 64;
+
+/// A call that is under way.
+fn call(
+    server: &MeterdProcess,
+    ledger: &mut Ledger,
+) -> JoinHandle<Result<(Vec<Uuid>, Vec<Uuid>), Status>> {
+    let uuids: Vec<Uuid> = (0..RECORDS_PER_CALL).map(|_| Uuid::new_v4()).collect();
+    ledger.sent.extend(&uuids);
+    let mut client = server.image();
+    tokio::spawn(async move { send(&mut client, &uuids).await })
+}
+
 /// The page cache goes on to show what could not be written. A server that is started again must not take it for stored:
 /// callers who send it once more would hear that it is known, and it would be gone with the power.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_in_the_cache_alone_is_not_taken_for_stored() {
     let Some(disk) = Disk::mount_cached_or_skip() else { return };
     let data_dir = disk.join(DATA_DIR);
-    let uuids = || (0..25).map(|_| Uuid::new_v4()).collect::<Vec<_>>();
-    let (stored, lost) = (uuids(), uuids());
     let server = start(&data_dir);
-    assert_eq!(send(&mut server.image(), &stored).await.unwrap().0.len(), stored.len());
+    let mut ledger = Ledger::default();
+    // While one call waits for the disk, many others gather for the next commit, which takes many pages.
+    let stall = Effect::Stall(Duration::from_secs(1));
+    disk.plant(Fault { times: 1, ..Fault::always("db", Access::Sync, stall) });
+    let stored = call(&server, &mut ledger);
+    while disk.strikes() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     disk.plant(Fault::always("db", Access::Write, Effect::Error(libc::EIO)));
-    let refused = send(&mut server.image(), &lost).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unavailable);
+    let lost: Vec<_> = (0..LOST_CALLS).map(|_| call(&server, &mut ledger)).collect();
+    ledger.acknowledged.extend(stored.await.unwrap().unwrap().0);
+    for call in lost {
+        assert_eq!(call.await.unwrap().unwrap_err().code(), Code::Unavailable);
+    }
     server.kill();
     disk.heal();
     let server = start(&data_dir);
-    let (accepted, duplicates) = send(&mut server.image(), &lost).await.unwrap();
-    eprintln!("lost pages: {} accepted, {} known", accepted.len(), duplicates.len());
+    for uuids in ledger.sent.chunks(RECORDS_PER_CALL) {
+        let (accepted, known) = send(&mut server.image(), uuids).await.unwrap();
+        ledger.acknowledged.extend([accepted, known].concat());
+    }
+    assert_eq!(ledger.acknowledged.len(), ledger.sent.len());
     // The power fails, and the cache is gone.
     let left = disk.tree();
     server.kill();
@@ -99,11 +126,7 @@ async fn what_is_in_the_cache_alone_is_not_taken_for_stored() {
     let data_dir = directory.path().join(DATA_DIR);
     assert_verified(&data_dir);
     let server = start(&data_dir);
-    assert_eq!(server.counted().await, (stored.len() + lost.len()) as u64);
-    let mut ledger = Ledger {
-        acknowledged: [&stored[..], &lost].concat().into_iter().collect(),
-        sent: [stored, lost].concat(),
-    };
+    assert_eq!(server.counted().await, ledger.sent.len() as u64);
     settle(server.image(), &mut ledger).await;
     server.kill();
     assert_verified(&data_dir);

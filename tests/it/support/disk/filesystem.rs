@@ -38,7 +38,8 @@ pub struct Filesystem {
 
 impl Filesystem {
     fn open_flags(&self) -> FopenFlags {
-        if self.is_cached { FopenFlags::empty() } else { FopenFlags::FOPEN_DIRECT_IO }
+        // Otherwise the kernel would forget its pages with every open, which no other filesystem does.
+        if self.is_cached { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::FOPEN_DIRECT_IO }
     }
 }
 

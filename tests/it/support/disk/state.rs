@@ -8,12 +8,10 @@ use parking_lot::Mutex;
 use super::{
     Event,
     faults::{Access, Effect, Fault, Strike},
-    tree::{Change, Inode, Node, Tree},
+    tree::{Change, DIRECTORY_MODE, FILE_MODE, Inode, Node, Tree},
 };
 
 pub const BLOCK_BYTES: u32 = 4_096;
-const FILE_MODE: u16 = 0o600;
-const DIRECTORY_MODE: u16 = 0o700;
 
 pub struct State {
     pub tree: Tree,

@@ -1,9 +1,18 @@
 //! Files and directories in memory, and the changes that make them what they are.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::Path,
+};
 
 /// The number of a file or directory.
 pub type Inode = u64;
+
+pub const FILE_MODE: u16 = 0o600;
+pub const DIRECTORY_MODE: u16 = 0o700;
 
 /// The directory at the top.
 pub const ROOT: Inode = 1;
@@ -156,9 +165,14 @@ impl Tree {
         for (name, inode) in self.directory(inode).into_iter().flatten() {
             let path = directory.join(name);
             match &self.nodes[inode] {
-                Node::File(content) => fs::write(path, content)?,
+                Node::File(content) => {
+                    // As private as it was on the disk: secrets are refused otherwise.
+                    let mut file = fs::File::options();
+                    file.write(true).create_new(true).mode(FILE_MODE.into());
+                    file.open(path)?.write_all(content)?;
+                }
                 Node::Directory(_) => {
-                    fs::create_dir(&path)?;
+                    fs::DirBuilder::new().mode(DIRECTORY_MODE.into()).create(&path)?;
                     self.write_directory(*inode, &path)?;
                 }
             }
