@@ -17,6 +17,7 @@ use super::{
     directory,
     durability::{LossWitness, SyncWitness},
     faults::{FaultPoint, Faults},
+    head::Head,
     options::{OpenError, StoreOptions},
     readable,
 };
@@ -48,7 +49,7 @@ impl Engine {
         directory::create(directory)?;
         directory::remove_unfinished_snapshots(directory)?;
         directory::remove_torn_settings(directory)?;
-        readable::check(directory)?;
+        readable::check(directory, Head::was_closed_well(directory))?;
         let db = open_unlocked(options)?;
         let engine = Self {
             db: Some(db),

@@ -144,7 +144,8 @@ impl SledStore {
             // Its panics were caught and reported inside.
             let _ = thread.join();
         }
-        if let Err(error) = self.core.head.sync() {
+        let is_well = self.core.engine.flush().is_ok() && self.core.engine.writable().is_ok();
+        if let Err(error) = self.core.head.close(is_well) {
             tracing::warn!(%error, "cannot sync the head file");
         }
     }

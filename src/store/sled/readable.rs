@@ -10,23 +10,37 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
 
+use rustix::fs::Advice;
+
 use super::{directory::LOG, options::OpenError};
 
 /// sled's default, which meterd leaves as it is.
 const SEGMENT_BYTES: u64 = 512 << 10;
 const HEADER_BYTES: usize = 20;
 
-/// Reads what sled will read of the store in a directory, if there is one.
-pub(super) fn check(directory: &Path) -> Result<(), OpenError> {
+/// Reads what sled will read of the store in a directory, if there is one: from the disk itself unless the cache can be
+/// trusted.
+pub(super) fn check(directory: &Path, trusts_cache: bool) -> Result<(), OpenError> {
     let path = directory.join(LOG);
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(OpenError::io("cannot open", &path)(error)),
     };
+    if !trusts_cache {
+        empty_cache(&file).map_err(OpenError::io("cannot empty the cache of", &path))?;
+    }
     let replayed_from =
         newest_snapshot(directory).map_err(OpenError::io("cannot list", directory))?;
     read(&file, replayed_from).map_err(OpenError::io("cannot read", &path))
+}
+
+fn empty_cache(file: &File) -> io::Result<()> {
+    // What was not tried yet is now. What cannot be written is not kept for writing either, so that it goes as well.
+    if let Err(error) = file.sync_all() {
+        tracing::warn!(%error, "the disk lost something that an earlier process wrote; nothing of it was acknowledged");
+    }
+    Ok(rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?)
 }
 
 fn read(file: &File, replayed_from: u64) -> io::Result<()> {
