@@ -3,6 +3,7 @@
 
 use std::{
     ops::RangeBounds,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -246,16 +247,23 @@ fn open_unlocked(options: &StoreOptions) -> Result<sled::Db, OpenError> {
         .mode(sled::Mode::HighThroughput);
     let mut waited = Duration::ZERO;
     loop {
-        match config.open() {
-            Ok(db) => return Ok(db),
-            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+        // sled panics over some of what it finds in a damaged file.
+        match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Err(_) => {
+                let what = "sled panicked while it read its files";
+                return Err(StoreError::Damaged(what.into()).into());
+            }
+            Ok(Ok(db)) => return Ok(db),
+            Ok(Err(sled::Error::Io(error)))
+                if error.to_string().contains("could not acquire lock") =>
+            {
                 if waited >= LOCK_PATIENCE {
                     return Err(OpenError::InUse(options.data_dir.clone()));
                 }
                 std::thread::sleep(LOCK_RETRY);
                 waited += LOCK_RETRY;
             }
-            Err(error) => return Err(OpenError::Store(read_error(&error))),
+            Ok(Err(error)) => return Err(OpenError::Store(read_error(&error))),
         }
     }
 }

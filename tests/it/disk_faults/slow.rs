@@ -17,7 +17,7 @@ use crate::support::{
 const STALL: Duration = Duration::from_secs(2);
 const STALLS: u32 = 3;
 /// Records that may wait, and calls of 25 at once that are more than that.
-const QUEUED_RECORDS_MAX: usize = 500;
+const QUEUED_RECORDS_MAX: usize = 1_000;
 const CALLS: usize = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
