@@ -4,7 +4,7 @@
 //! was acknowledged when (`recording`). Any point of such a record can then be taken for the moment at which the power
 //! failed: `crash` builds what the disk may hold afterwards, and `judge` opens the store that is on it.
 //!
-//! `METERD_POWER_SEEDS` records so many lives (4) and `METERD_POWER_POINTS` judges so many points of each (60), from
+//! `METERD_POWER_SEEDS` records so many lives (4) and `METERD_POWER_POINTS` judges so many points of each (40), from
 //! `METERD_POWER_SEED` on. Deeds, ends and cuts follow from the seed; what threads do at the same time does not, so that
 //! a record of the same seed may differ in its details. What fails is therefore kept, and its directory named:
 //! `METERD_POWER_KEPT` judges just that once more.
@@ -117,7 +117,7 @@ fn report(recording: &Recording, failures: &[(Point, Failure)]) -> String {
 fn what_was_acknowledged_survives_power_failures() {
     let first = number("METERD_POWER_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     let seeds = number("METERD_POWER_SEEDS").unwrap_or(4);
-    let count = number("METERD_POWER_POINTS").unwrap_or(60) as usize;
+    let count = number("METERD_POWER_POINTS").unwrap_or(40) as usize;
     eprintln!(
         "power_loss: METERD_POWER_SEED={first} METERD_POWER_SEEDS={seeds} METERD_POWER_POINTS={count}"
     );
