@@ -50,7 +50,7 @@ impl Engine {
         directory::create(directory)?;
         directory::remove_unfinished_snapshots(directory)?;
         directory::remove_torn_settings(directory)?;
-        readable::check(directory, Head::was_closed_well(directory))?;
+        readable::check(directory, Head::take_closed_well(directory))?;
         let db = open_unlocked(options)?;
         let engine = Self {
             db: Some(db),

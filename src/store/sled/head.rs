@@ -20,7 +20,7 @@ use crate::domain::usage::LogSequence;
 
 pub(super) const FILE_NAME: &str = "head";
 const SLOT_BYTES: usize = 32;
-const STATE_AT: usize = 28;
+const STATE_AT: u64 = 28;
 const OPEN: [u8; 4] = [0; 4];
 const CLOSED: [u8; 4] = *b"well";
 
@@ -45,11 +45,22 @@ impl Head {
         }
     }
 
-    /// Whether the last process that had the store open closed it, and could write all that it wanted to.
-    pub(super) fn was_closed_well(directory: &Path) -> bool {
-        std::fs::read(directory.join(FILE_NAME)).is_ok_and(|bytes| {
-            bytes.chunks(SLOT_BYTES).all(|slot| slot.get(STATE_AT..) == Some(&CLOSED))
-        })
+    /// Whether the last process that had the store open closed it, and could write all that it wanted to. From now on it
+    /// counts as open.
+    pub(super) fn take_closed_well(directory: &Path) -> bool {
+        let take = || -> std::io::Result<bool> {
+            let file = OpenOptions::new().read(true).write(true).open(directory.join(FILE_NAME))?;
+            let mut is_well = true;
+            for slot in 0..2 {
+                let mut state = OPEN;
+                let offset = slot * SLOT_BYTES as u64 + STATE_AT;
+                file.read_exact_at(&mut state, offset)?;
+                is_well &= state == CLOSED;
+                file.write_all_at(&OPEN, offset)?;
+            }
+            Ok(is_well)
+        };
+        take().unwrap_or(false)
     }
 
     /// Opens the head file for writing, creating it if need be, and brings it up to `last`.
@@ -140,7 +151,7 @@ mod tests {
     #[test]
     fn only_a_store_that_was_closed_well_says_so() {
         let directory = tempfile::tempdir().unwrap();
-        let well = || Head::was_closed_well(directory.path());
+        let well = || Head::take_closed_well(directory.path());
         assert!(!well());
         let head = Head::open(directory.path(), [7; 16], LogSequence(4)).unwrap();
         head.advance(LogSequence(5));
@@ -148,7 +159,9 @@ mod tests {
         assert!(!well());
         head.close(true).unwrap();
         assert!(well());
+        assert!(!well(), "whoever asks has it open");
         assert_eq!(Head::read(directory.path()).unwrap(), Some(([7; 16], LogSequence(5))));
+        head.close(true).unwrap();
         drop(Head::open(directory.path(), [7; 16], LogSequence(5)).unwrap());
         assert!(!well());
     }

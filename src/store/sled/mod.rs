@@ -146,7 +146,7 @@ impl SledStore {
         }
         let is_well = self.core.engine.flush().is_ok() && self.core.engine.writable().is_ok();
         if let Err(error) = self.core.head.close(is_well) {
-            tracing::warn!(%error, "cannot sync the head file");
+            tracing::warn!(%error, "cannot close the head file");
         }
     }
 
