@@ -205,7 +205,7 @@ mod tests {
         const FD: libc::c_int = -2;
         let waits = || lock().files.get(&FD).is_some_and(|file| file.last_ticket == 2);
         std::thread::scope(|scope| {
-            let (began, begins) = mpsc::channel();
+            let (began, begins) = mpsc::sync_channel(1);
             let first = scope.spawn(move || {
                 sync(FD, |_| {
                     began.send(()).unwrap();

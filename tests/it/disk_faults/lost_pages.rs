@@ -78,11 +78,11 @@ fn a_commit_fails_if_another_sync_was_told_of_a_lost_page() {
 const RECORDS_PER_CALL: usize = 25;
 const LOST_CALLS: usize = 64;
 
+/// The records of a call that are new, and those that are known.
+type Answer = (Vec<Uuid>, Vec<Uuid>);
+
 /// A call that is under way.
-fn call(
-    server: &MeterdProcess,
-    ledger: &mut Ledger,
-) -> JoinHandle<Result<(Vec<Uuid>, Vec<Uuid>), Status>> {
+fn call(server: &MeterdProcess, ledger: &mut Ledger) -> JoinHandle<Result<Answer, Status>> {
     let uuids: Vec<Uuid> = (0..RECORDS_PER_CALL).map(|_| Uuid::new_v4()).collect();
     ledger.sent.extend(&uuids);
     let mut client = server.image();
