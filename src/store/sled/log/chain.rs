@@ -56,9 +56,19 @@ impl Chain {
         Self { last: LogSequence(0), link: Link::START, linked: false }
     }
 
+    /// After a value of which only the link is known. Whether it says what it follows is not, so the next one need not.
+    pub(in crate::store::sled) fn at(last: LogSequence, link: Link) -> Self {
+        Self { last, link, linked: false }
+    }
+
     /// After a value that says, or does not, what it follows.
     pub(in crate::store::sled) fn after(last: LogSequence, value: &[u8], linked: bool) -> Self {
         Self { last, link: Link::of(last, value), linked }
+    }
+
+    /// The sequence of the last value.
+    pub(in crate::store::sled) fn last(&self) -> LogSequence {
+        self.last
     }
 
     /// The link of the last value.
