@@ -10,6 +10,7 @@ use super::{durability::LossWitness, head, options::OpenError};
 
 /// sled's settings. It writes them when it creates a store, and never syncs them.
 const SETTINGS: &str = "conf";
+const TORN_SETTINGS: &str = "conf.torn";
 /// sled's log, which holds everything.
 pub(super) const LOG: &str = "db";
 
@@ -45,8 +46,9 @@ pub(super) fn remove_unfinished_snapshots(directory: &Path) -> Result<(), OpenEr
 }
 
 /// sled refuses settings that are torn, as they are if the power fails while a store is being created. Then there is no head
-/// file yet, nothing was acknowledged, and sled can write them again: they say the same for every store.
-pub(super) fn remove_torn_settings(directory: &Path) -> Result<(), OpenError> {
+/// file yet, nothing was acknowledged, and sled can write them again: they say the same for every store. The file is kept under
+/// another name, since it may be somebody else's.
+pub(super) fn set_torn_settings_aside(directory: &Path) -> Result<(), OpenError> {
     let path = directory.join(SETTINGS);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
@@ -59,8 +61,12 @@ pub(super) fn remove_torn_settings(directory: &Path) -> Result<(), OpenError> {
     if is_whole || directory.join(head::FILE_NAME).exists() {
         return Ok(());
     }
-    fs::remove_file(&path).map_err(OpenError::io("cannot remove", &path))?;
-    tracing::warn!("removed the settings of a store whose creation was interrupted");
+    fs::rename(&path, directory.join(TORN_SETTINGS))
+        .map_err(OpenError::io("cannot rename", &path))?;
+    tracing::warn!(
+        file = TORN_SETTINGS,
+        "set the settings of a store aside whose creation was interrupted"
+    );
     Ok(())
 }
 

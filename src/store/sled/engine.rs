@@ -49,7 +49,7 @@ impl Engine {
         let directory = &options.data_dir;
         directory::create(directory)?;
         directory::remove_unfinished_snapshots(directory)?;
-        directory::remove_torn_settings(directory)?;
+        directory::set_torn_settings_aside(directory)?;
         readable::check(directory, Head::take_closed_well(directory))?;
         let db = open_unlocked(options)?;
         let engine = Self {
