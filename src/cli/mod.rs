@@ -104,7 +104,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> CommandResult {
         Command::Audit(command) => block_on(command.run()),
         Command::Openapi(command) => command.run(),
         Command::Verify(command) => command.run(),
-        Command::Checkpoint(command) => command.run(),
+        Command::Checkpoint(command) => block_on(command.run()),
         Command::Backup(command) => block_on(command.run()),
         Command::Restore(command) => command.run(),
     }
