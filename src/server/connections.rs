@@ -1,22 +1,19 @@
 //! Accepting connections and serving them, HTTP/1.1 and HTTP/2 on one port, each within limits.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpSocket, TcpStream},
-    sync::watch,
+    net::{TcpListener, TcpSocket},
+    sync::{Notify, futures::OwnedNotified, watch},
     task::JoinSet,
     time::Instant,
 };
@@ -24,6 +21,7 @@ use tower::ServiceExt as _;
 
 use super::{
     answers::{PacedBody, WaitingAnswers},
+    listener::Listener,
     room::{Entry, Guest, Room},
     tls::Tls,
     watched_stream::{PeerProgress, WatchedStream},
@@ -120,20 +118,22 @@ pub(super) struct Served {
 /// Serves on `listener` until `stopping` turns true; then lets what is under way finish for
 /// up to `drain_timeout`.
 pub(super) async fn serve_connections(
-    listener: TcpListener,
+    listener: impl Listener,
     served: Served,
     mut stopping: watch::Receiver<bool>,
     drain_timeout: Duration,
 ) {
     let room = Room::new(served.limits.connections_max);
     let protocol = protocol(&served.limits);
-    let graceful = GracefulShutdown::new();
+    // Wakes connections in the order in which they wait, so that a simulation of it can be repeated.
+    let draining = Arc::new(Notify::new());
     // Whatever is left of it when the drain is over is dropped with it.
     let mut open = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            biased;
             _ = stopping.wait_for(|stopping| *stopping) => break,
+            accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
             Ok((stream, peer)) => (stream, peer.ip()),
@@ -153,12 +153,13 @@ pub(super) async fn serve_connections(
         }
         let connection = Connection { served: served.clone(), peer: PeerAddress(peer), guest };
         while open.try_join_next().is_some() {}
-        open.spawn(connection.serve(stream, protocol.clone(), graceful.watcher()));
+        let told = Arc::clone(&draining).notified_owned();
+        open.spawn(connection.serve(stream, protocol.clone(), told));
     }
     drop(listener);
-    if tokio::time::timeout(drain_timeout, graceful.shutdown()).await.is_err()
-        && !drain_timeout.is_zero()
-    {
+    draining.notify_waiters();
+    let drained = async { while open.join_next().await.is_some() {} };
+    if tokio::time::timeout(drain_timeout, drained).await.is_err() && !drain_timeout.is_zero() {
         tracing::warn!("some calls were still under way at the end of the drain timeout");
     }
 }
@@ -200,15 +201,14 @@ struct Connection {
 impl Connection {
     async fn serve(
         self,
-        stream: TcpStream,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         protocol: auto::Builder<TokioExecutor>,
-        watcher: Watcher,
+        told_to_stop: OwnedNotified,
     ) {
-        // Answers are small and waited for.
-        let _ = stream.set_nodelay(true);
         self.served.metrics.connections.inc();
         tokio::select! {
-            () = self.meet(stream, protocol, watcher) => {}
+            biased;
+            () = self.meet(stream, protocol, told_to_stop) => {}
             () = self.guest.must_leave() => tracing::debug!("a stranger's connection is closed for another"),
         }
         self.served.metrics.connections.dec();
@@ -216,16 +216,16 @@ impl Connection {
 
     async fn meet(
         &self,
-        stream: TcpStream,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         protocol: auto::Builder<TokioExecutor>,
-        watcher: Watcher,
+        told_to_stop: OwnedNotified,
     ) {
         let Some(tls) = &self.served.tls else {
-            return self.speak(stream, protocol, watcher).await;
+            return self.speak(stream, protocol, told_to_stop).await;
         };
         let handshake = tls.acceptor().accept(stream);
         match tokio::time::timeout(self.served.limits.opening_timeout, handshake).await {
-            Ok(Ok(stream)) => self.speak(stream, protocol, watcher).await,
+            Ok(Ok(stream)) => self.speak(stream, protocol, told_to_stop).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
@@ -235,7 +235,7 @@ impl Connection {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         protocol: auto::Builder<TokioExecutor>,
-        watcher: Watcher,
+        told_to_stop: OwnedNotified,
     ) {
         let (peer, acquaintance) = (self.peer, self.guest.acquaintance().clone());
         let answers = Arc::new(WaitingAnswers::default());
@@ -254,17 +254,32 @@ impl Connection {
         };
         let stream = WatchedStream::new(stream, Arc::clone(&progress));
         let service = TowerToHyperService::new(paced);
-        let connection = protocol.serve_connection(TokioIo::new(stream), service).into_owned();
-        tokio::select! {
-            // How a connection ends is the peer's affair: resets and garbage are not worth a line.
-            result = watcher.watch(connection) => {
-                if let Err(error) = result {
-                    tracing::debug!(error = &*error, "a connection ended with an error");
+        let connection = protocol.serve_connection(TokioIo::new(stream), service);
+        let limits = &self.served.limits;
+        let (mut connection, mut told_to_stop) = (pin!(connection), pin!(told_to_stop));
+        let mut silence = pin!(silence(&progress, limits.opening_timeout));
+        let mut deafness = pin!(deafness(&progress, &answers, limits.answer_timeout));
+        let mut is_stopping = false;
+        loop {
+            tokio::select! {
+                biased;
+                // How a connection ends is the peer's affair: resets and garbage are not worth a line.
+                result = &mut connection => {
+                    if let Err(error) = result {
+                        tracing::debug!(error = &*error, "a connection ended with an error");
+                    }
+                    return;
                 }
-            }
-            () = silence(&progress, self.served.limits.opening_timeout) => {}
-            () = deafness(&progress, &answers, self.served.limits.answer_timeout) => {
-                self.served.metrics.connections_stalled.inc();
+                // It ends by itself once what is under way is answered.
+                () = &mut told_to_stop, if !is_stopping => {
+                    is_stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = &mut silence => return,
+                () = &mut deafness => {
+                    self.served.metrics.connections_stalled.inc();
+                    return;
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ mod admin;
 mod answers;
 mod connections;
 mod issuer_keys;
+mod listener;
 mod room;
 mod tls;
 mod watched_stream;
@@ -20,6 +21,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 pub use connections::ConnectionLimits;
 pub use issuer_keys::{IssuerKeysError, KeySource, OutsideIssuerConfig, is_safe};
+pub use listener::Listener;
 pub use tls::{TlsError, TlsFiles};
 
 use self::{
@@ -50,6 +52,7 @@ use crate::{
         catalogs::Catalogs,
         clock::Clock,
         committer::{Committer, CommitterLimits},
+        execution::Execution,
         product_usage::ProductUsage,
         reports::Reports,
         retention::Retention,
@@ -80,6 +83,8 @@ pub struct ServerConfig {
     pub connections: ConnectionLimits,
     /// Limits of the write queue.
     pub committer: CommitterLimits,
+    /// Where commits and reads of the store run. Default: on threads.
+    pub execution: Execution,
     /// Which usage times are accepted.
     pub window: AcceptanceWindow,
     /// Whether the calls that are answered are recorded as API usage. Default: they are.
@@ -137,10 +142,10 @@ pub enum ServerError {
 }
 
 /// A server that is bound and not serving yet.
-pub struct Server {
+pub struct Server<L = TcpListener> {
     config: ServerConfig,
-    api: TcpListener,
-    admin: TcpListener,
+    api: L,
+    admin: L,
     api_address: SocketAddr,
     admin_address: SocketAddr,
     store: Arc<dyn UsageStore>,
@@ -159,7 +164,7 @@ pub struct Server {
     health: HealthReporter,
 }
 
-impl std::fmt::Debug for Server {
+impl<L> std::fmt::Debug for Server<L> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server")
             .field("api", &self.api_address)
@@ -178,20 +183,44 @@ impl Server {
         store: Arc<dyn UsageStore>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ServerError> {
-        let (api, api_address) = listen(config.listen)?;
-        let (admin, admin_address) = listen(config.admin_listen)?;
+        let api = listen(config.listen)?;
+        let admin = listen(config.admin_listen)?;
+        Self::compose(config, api, admin, store, clock)
+    }
+}
+
+impl<L: Listener> Server<L> {
+    /// Composes the services behind listeners that are bound already. Must be called within the runtime that serves.
+    ///
+    /// # Errors
+    /// [`ServerError`] if the store cannot be read, or the services do not fit together.
+    pub fn compose(
+        config: ServerConfig,
+        api: L,
+        admin: L,
+        store: Arc<dyn UsageStore>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ServerError> {
+        let api_address = address_of(&api, config.listen)?;
+        let admin_address = address_of(&admin, config.admin_listen)?;
+        let execution = config.execution;
         let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
         let metrics = Arc::new(Metrics::new());
         let audit = Arc::new(AuditTrail::new(Arc::clone(&store), Arc::clone(&clock)));
         let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit))?);
-        let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit)));
+        let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit), execution));
         let access = Access::load(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&audit))?;
         let access = Arc::new(access);
         let keys = match &config.signing_keys {
             Some(file) => SigningKeys::open(file, clock.now())?,
             None => SigningKeys::ephemeral()?,
         };
-        let committer = Committer::start(Arc::clone(&store), Arc::clone(&clock), config.committer)?;
+        let committer = Committer::start_with(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            config.committer,
+            execution,
+        )?;
         let api_usage = ApiUsage::new(Arc::clone(&committer), Arc::clone(&clock), config.window);
         let api_usage = Arc::new(api_usage);
         let self_metering = config
@@ -208,7 +237,7 @@ impl Server {
         let queries = Arc::new(queries);
         let retention = config
             .retain_records
-            .map(|keep| Retention::new(Arc::clone(&store), Arc::clone(&clock), keep));
+            .map(|keep| Retention::new(Arc::clone(&store), Arc::clone(&clock), keep, execution));
         let (draining, stopping) = watch::channel(false);
         let services = ApiServices {
             queries: Arc::clone(&queries),
@@ -375,20 +404,21 @@ impl Server {
             store_counts(&metering).await;
         }
         let queries = self.queries;
-        let _ = tokio::task::spawn_blocking(move || queries.shut_down()).await;
-        let committer = self.committer;
-        let _ = tokio::task::spawn_blocking(move || committer.shut_down()).await;
+        let _ = self.config.execution.run(move || queries.shut_down()).await;
+        self.committer.finish().await;
         let _ = stopping_admin.send(true);
         let _ = admin.await;
         Ok(())
     }
 }
 
-fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
-    let failed = |source| ServerError::Bind { address, source };
-    let listener = bind(address).map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
+fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
+    bind(address).map_err(|source| ServerError::Bind { address, source })
+}
+
+/// Where a listener is bound that was to listen on `wanted`.
+fn address_of(listener: &impl Listener, wanted: SocketAddr) -> Result<SocketAddr, ServerError> {
+    listener.local_address().map_err(|source| ServerError::Bind { address: wanted, source })
 }
 
 async fn set_health(health: &HealthReporter, status: ServingStatus) {

@@ -12,6 +12,7 @@ pub mod catalogs;
 pub mod clock;
 pub mod committer;
 mod error;
+pub mod execution;
 mod page;
 pub mod product_usage;
 pub mod reports;

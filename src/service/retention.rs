@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::SignedDuration;
 use tokio::sync::watch;
 
-use super::{ServiceError, clock::Clock, store_reads::StoreReads};
+use super::{ServiceError, clock::Clock, execution::Execution, store_reads::StoreReads};
 use crate::store::{RecordsDropped, UsageStore};
 
 /// How often old records are looked for, at most.
@@ -34,10 +34,15 @@ impl std::fmt::Debug for Retention {
 }
 
 impl Retention {
-    /// Keeps records for so long after they were stored.
+    /// Keeps records for so long after they were stored, and looks for older ones where `execution` says.
     #[must_use]
-    pub fn new(store: Arc<dyn UsageStore>, clock: Arc<dyn Clock>, keep: SignedDuration) -> Self {
-        Self { store: StoreReads::new(store, 1), clock, keep }
+    pub fn new(
+        store: Arc<dyn UsageStore>,
+        clock: Arc<dyn Clock>,
+        keep: SignedDuration,
+        execution: Execution,
+    ) -> Self {
+        Self { store: StoreReads::new(store, 1, execution), clock, keep }
     }
 
     /// Drops what is too old, again and again, until `stopping` says true.

@@ -41,6 +41,7 @@ mod grpc_web;
 mod hostile_input;
 mod kill;
 mod kill_batches;
+mod network;
 mod outside_issuer;
 mod power_loss;
 mod rate_limits;
