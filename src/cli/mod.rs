@@ -24,6 +24,7 @@ mod records;
 mod report_batch;
 mod reporting;
 mod serve;
+mod simulate;
 mod terminal;
 mod verify;
 mod wire_time;
@@ -73,6 +74,7 @@ enum Command {
     Verify(verify::VerifyCommand),
     #[command(subcommand)]
     Checkpoint(checkpoint::CheckpointCommand),
+    Simulate(simulate::SimulateCommand),
 }
 
 /// Runs the command that the arguments ask for; the first is the program's name.
@@ -101,6 +103,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> CommandResult {
         Command::Openapi(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Checkpoint(command) => command.run(),
+        Command::Simulate(command) => command.run(),
     }
 }
 

@@ -46,6 +46,7 @@ mod rest_openapi;
 mod secrecy;
 mod self_metering;
 mod sign_in;
+mod simulate;
 mod stall;
 mod store_assets;
 mod store_documents;

@@ -1,0 +1,304 @@
+//! A store that does one thing wrong.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        api_usage::{ApiTotalsQuery, StoredApiEvent},
+        asset::Asset,
+        asset_usage::{AssetTotalsQuery, StoredBatch},
+        calendar::QuarterHour,
+        catalog::Catalog,
+        id::{AssetId, BatchId, ClientId, OrganizationId},
+        record_scan::{RecordPage, RecordScan},
+        totals::TotalsQuery,
+        usage::{LogSequence, StoredRecord, Submission, UsageRecord},
+        verdict::Decision,
+    },
+    store::{
+        ApiTotalsVisitor, AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult,
+        Reported, StoreError, StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
+        document::{Collection, Document, DocumentChange, Page},
+        sled::SledStore,
+    },
+};
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Defect {
+    /// One record is accepted and not kept.
+    LosesRecord,
+    /// One record is kept twice.
+    CopiesRecord,
+    /// Duplicates are called accepted.
+    AcceptsDuplicates,
+    /// Totals stand a quarter of an hour too late.
+    ShiftsReports,
+    /// A record that is not there is looked for in all organizations.
+    ShowsOthersRecords,
+}
+
+/// What stays across restarts.
+#[derive(Debug)]
+pub(super) struct State {
+    defect: Defect,
+    has_happened: AtomicBool,
+}
+
+impl State {
+    pub(super) fn new(defect: Defect) -> Arc<Self> {
+        Arc::new(Self { defect, has_happened: AtomicBool::new(false) })
+    }
+
+    /// Whether it is to happen now, and never again.
+    fn once(&self, defect: Defect) -> bool {
+        self.defect == defect && !self.has_happened.swap(true, Ordering::SeqCst)
+    }
+}
+
+pub(super) struct DefectiveStore {
+    sled: Arc<SledStore>,
+    state: Arc<State>,
+}
+
+impl DefectiveStore {
+    pub(super) fn new(sled: Arc<SledStore>, state: Arc<State>) -> Self {
+        Self { sled, state }
+    }
+
+    /// The group with the records of its first submission changed, if that has some to spare.
+    fn with_first(group: &CommitGroup, change: impl Fn(&mut Vec<UsageRecord>)) -> CommitGroup {
+        let mut group = group.clone();
+        if let Some(first) = group.submissions.first_mut() {
+            let mut submission = Submission::clone(&first.report);
+            change(&mut submission.records);
+            // Nobody has looked the uuids up; the store does when the generation is not its own.
+            first.probe = ProbeResult { known: Vec::new(), generation: u64::MAX };
+            first.report = Arc::new(submission);
+        }
+        group
+    }
+}
+
+/// A submission of new records, a few at least.
+fn is_suitable(group: &CommitGroup) -> bool {
+    group.submissions.first().is_some_and(|probed| {
+        probed.report.records.len() > 2
+            && !probed.report.validate_only
+            && probed.probe.known.iter().all(Option::is_none)
+    })
+}
+
+impl UsageStore for DefectiveStore {
+    fn probe(&self, report: Reported<'_>) -> Probe {
+        self.sled.probe(report)
+    }
+
+    fn settle(&self, report: Reported<'_>) -> Result<ProbeResult, StoreError> {
+        self.sled.settle(report)
+    }
+
+    fn commit(&self, group: &CommitGroup, now: Timestamp) -> Result<CommitDecisions, StoreError> {
+        if is_suitable(group) && self.state.once(Defect::LosesRecord) {
+            let shorter = Self::with_first(group, |records| drop(records.pop()));
+            let mut decisions = self.sled.commit(&shorter, now)?;
+            decisions.submissions[0].push(Decision::Accepted);
+            return Ok(decisions);
+        }
+        if is_suitable(group) && self.state.once(Defect::CopiesRecord) {
+            let longer = Self::with_first(group, |records| {
+                let mut copy = records[0].clone();
+                copy.uuid = Uuid::from_u128(copy.uuid.as_u128() ^ 1);
+                records.push(copy);
+            });
+            let mut decisions = self.sled.commit(&longer, now)?;
+            decisions.submissions[0].pop();
+            return Ok(decisions);
+        }
+        let mut decisions = self.sled.commit(group, now)?;
+        if self.state.defect == Defect::AcceptsDuplicates {
+            for decision in decisions.submissions.iter_mut().flatten() {
+                *decision = Decision::Accepted;
+            }
+        }
+        Ok(decisions)
+    }
+
+    fn find(
+        &self,
+        organization: &OrganizationId,
+        uuid: Uuid,
+    ) -> Result<Option<StoredRecord>, StoreError> {
+        let found = self.sled.find(organization, uuid)?;
+        if found.is_some() || self.state.defect != Defect::ShowsOthersRecords {
+            return Ok(found);
+        }
+        let others = ["northwind", "contoso"].map(|name| OrganizationId::new(name).unwrap());
+        let found = others.iter().map(|other| self.sled.find(other, uuid));
+        Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().next())
+    }
+
+    fn original(
+        &self,
+        organization: &OrganizationId,
+        uuid: Uuid,
+        sequence: LogSequence,
+    ) -> Result<StoredRecord, StoreError> {
+        self.sled.original(organization, uuid, sequence)
+    }
+
+    fn scan(&self, scan: &RecordScan) -> Result<RecordPage, StoreError> {
+        self.sled.scan(scan)
+    }
+
+    fn totals(
+        &self,
+        query: &TotalsQuery,
+        visit: &mut TotalsVisitor<'_>,
+    ) -> Result<LogSequence, StoreError> {
+        let late = i64::from(self.state.defect == Defect::ShiftsReports);
+        self.sled.totals(query, &mut |series, quarter, total| {
+            visit(series, QuarterHour(quarter.0 + late), total)
+        })
+    }
+
+    fn original_events(
+        &self,
+        organization: &OrganizationId,
+        wanted: &[(Uuid, LogSequence)],
+    ) -> Result<Vec<StoredApiEvent>, StoreError> {
+        self.sled.original_events(organization, wanted)
+    }
+
+    fn api_totals(
+        &self,
+        query: &ApiTotalsQuery,
+        visit: &mut ApiTotalsVisitor<'_>,
+    ) -> Result<LogSequence, StoreError> {
+        self.sled.api_totals(query, visit)
+    }
+
+    fn has_api_usage(
+        &self,
+        organization: &OrganizationId,
+        client: &ClientId,
+    ) -> Result<bool, StoreError> {
+        self.sled.has_api_usage(organization, client)
+    }
+
+    fn find_batch(
+        &self,
+        organization: &OrganizationId,
+        id: &BatchId,
+    ) -> Result<Option<StoredBatch>, StoreError> {
+        self.sled.find_batch(organization, id)
+    }
+
+    fn asset_totals(
+        &self,
+        query: &AssetTotalsQuery,
+        visit: &mut AssetTotalsVisitor<'_>,
+    ) -> Result<LogSequence, StoreError> {
+        self.sled.asset_totals(query, visit)
+    }
+
+    fn catalogs(&self) -> Result<Vec<(OrganizationId, Catalog)>, StoreError> {
+        self.sled.catalogs()
+    }
+
+    fn replace_catalog(
+        &self,
+        organization: &OrganizationId,
+        before: &Catalog,
+        after: &Catalog,
+        documents: &[DocumentChange],
+    ) -> Result<(), StoreError> {
+        self.sled.replace_catalog(organization, before, after, documents)
+    }
+
+    fn assets(
+        &self,
+        organization: &OrganizationId,
+        ids: &[AssetId],
+    ) -> Result<Vec<Option<Asset>>, StoreError> {
+        self.sled.assets(organization, ids)
+    }
+
+    fn assets_after(
+        &self,
+        organization: &OrganizationId,
+        id: Option<&AssetId>,
+        limit: usize,
+    ) -> Result<Vec<Asset>, StoreError> {
+        self.sled.assets_after(organization, id, limit)
+    }
+
+    fn write_assets(
+        &self,
+        organization: &OrganizationId,
+        put: &[Asset],
+        remove: &[AssetId],
+        documents: &[DocumentChange],
+    ) -> Result<(), StoreError> {
+        self.sled.write_assets(organization, put, remove, documents)
+    }
+
+    fn documents(&self, collection: Collection) -> Result<Vec<Document>, StoreError> {
+        self.sled.documents(collection)
+    }
+
+    fn documents_before(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        name: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.sled.documents_before(collection, organization, name, limit)
+    }
+
+    fn write_documents(&self, changes: &[DocumentChange]) -> Result<(), StoreError> {
+        self.sled.write_documents(changes)
+    }
+
+    fn write_pages(
+        &self,
+        organization: &OrganizationId,
+        book: &str,
+        pages: &[Page],
+        documents: &[DocumentChange],
+    ) -> Result<(), StoreError> {
+        self.sled.write_pages(organization, book, pages, documents)
+    }
+
+    fn page_at(
+        &self,
+        organization: &OrganizationId,
+        book: &str,
+        at: u64,
+    ) -> Result<Option<Page>, StoreError> {
+        self.sled.page_at(organization, book, at)
+    }
+
+    fn remove_pages(&self, organization: &OrganizationId, book: &str) -> Result<(), StoreError> {
+        self.sled.remove_pages(organization, book)
+    }
+
+    fn token_key(&self) -> [u8; 16] {
+        self.sled.token_key()
+    }
+
+    fn status(&self) -> StoreStatus {
+        self.sled.status()
+    }
+
+    fn statistics(&self) -> StoreStatistics {
+        self.sled.statistics()
+    }
+}
