@@ -23,6 +23,7 @@ pub mod rest;
 mod router;
 mod self_metering;
 mod status;
+mod store;
 mod usage_batch;
 mod usage_ingest;
 mod usage_query;
@@ -32,7 +33,7 @@ mod yandex_sign_in;
 
 pub use actor::PeerAddress;
 pub use client_rates::ClientRate;
-pub(crate) use convert::time as wire_time;
+pub(crate) use convert::{backup as wire_backup, time as wire_time};
 pub use layers::CallLimits;
 pub use origins::{CrossOrigin, OriginError};
 pub use router::{ApiServices, RouterError, api_router, grpc_service_names};

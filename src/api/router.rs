@@ -25,7 +25,7 @@ use super::{
         envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer,
         meterd::v1::{
             access_service_server::AccessServiceServer,
-            catalog_service_server::CatalogServiceServer,
+            catalog_service_server::CatalogServiceServer, store_service_server::StoreServiceServer,
             usage_batch_service_server::UsageBatchServiceServer,
             usage_ingest_service_server::UsageIngestServiceServer,
             usage_job_service_server::UsageJobServiceServer,
@@ -47,6 +47,7 @@ use super::{
     product_usage::ProductUsageHandler,
     rest::{Rest, RestError, dialect::DIALECTS, openapi},
     self_metering::CallMeter,
+    store::StoreHandler,
     usage_batch::UsageBatchHandler,
     usage_ingest::UsageIngestHandler,
     usage_query::UsageQueryHandler,
@@ -63,6 +64,7 @@ use crate::{
         api_usage::{ApiUsage, self_metering::SelfMetering},
         assets::Assets,
         audit::AuditTrail,
+        backups::Backups,
         catalogs::Catalogs,
         clock::Clock,
         product_usage::ProductUsage,
@@ -94,6 +96,8 @@ pub struct ApiServices {
     pub assets: Arc<Assets>,
     /// Who may call.
     pub access: Arc<Access>,
+    /// Backups of the store.
+    pub backups: Arc<Backups>,
     /// Who changed what.
     pub audit: Arc<AuditTrail>,
     /// Signing and recognising tokens.
@@ -108,7 +112,7 @@ pub struct ApiServices {
 
 /// The services whose health is reported, by their full names.
 #[must_use]
-pub fn grpc_service_names() -> [&'static str; 13] {
+pub fn grpc_service_names() -> [&'static str; 14] {
     use tonic::server::NamedService as _;
 
     [
@@ -123,6 +127,7 @@ pub fn grpc_service_names() -> [&'static str; 13] {
         UsageReportServiceServer::<UsageReportHandler>::NAME,
         CatalogServiceServer::<CatalogHandler>::NAME,
         AccessServiceServer::<AccessHandler>::NAME,
+        StoreServiceServer::<StoreHandler>::NAME,
         ApiEndpointServiceServer::<EndpointHandler>::NAME,
         IamTokenServiceServer::<IamTokenHandler>::NAME,
     ]
@@ -179,6 +184,7 @@ pub fn api_router(
         catalogs,
         assets,
         access,
+        backups,
         audit,
         tokens,
         clock,
@@ -252,6 +258,11 @@ pub fn api_router(
             limits
         ))
         .add_service(configured!(AccessServiceServer::new(access), limits))
+        // Its answers have a size of their own, and do not get smaller by compression.
+        .add_service(
+            StoreServiceServer::new(StoreHandler { backups })
+                .max_decoding_message_size(limits.message_bytes_max),
+        )
         .add_service(configured!(ApiEndpointServiceServer::new(EndpointHandler), limits))
         .add_service(configured!(IamTokenServiceServer::new(iam_tokens), limits))
         .add_service(health)

@@ -5,6 +5,7 @@
 
 mod access;
 mod assets;
+mod backup;
 mod bench;
 mod catalog;
 mod catalog_file;
@@ -23,6 +24,7 @@ mod record_api;
 mod records;
 mod report_batch;
 mod reporting;
+mod restore;
 mod serve;
 mod simulate;
 mod terminal;
@@ -74,6 +76,8 @@ enum Command {
     Verify(verify::VerifyCommand),
     #[command(subcommand)]
     Checkpoint(checkpoint::CheckpointCommand),
+    Backup(backup::BackupCommand),
+    Restore(restore::RestoreCommand),
     Simulate(simulate::SimulateCommand),
 }
 
@@ -103,6 +107,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> CommandResult {
         Command::Openapi(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Checkpoint(command) => command.run(),
+        Command::Backup(command) => block_on(command.run()),
+        Command::Restore(command) => command.run(),
         Command::Simulate(command) => command.run(),
     }
 }

@@ -32,6 +32,11 @@ pub(super) struct VerifyCommand {
 }
 
 impl VerifyCommand {
+    /// For the store of a directory.
+    pub(super) fn of(data_dir: PathBuf) -> Self {
+        Self { data_dir, against: None, public_key: None }
+    }
+
     pub(super) fn run(self) -> CommandResult {
         let bar = terminal::progress_bar(None, "{prefix:>6} {bar:40.cyan} {pos}/{len} {elapsed}");
         let mut show = |progress: VerifyProgress| {

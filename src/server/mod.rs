@@ -43,6 +43,7 @@ use crate::{
         api_usage::{ApiUsage, self_metering::SelfMetering},
         assets::Assets,
         audit::AuditTrail,
+        backups::{BackupLimits, Backups},
         catalogs::Catalogs,
         clock::Clock,
         committer::{Committer, CommitterLimits},
@@ -81,6 +82,8 @@ pub struct ServerConfig {
     pub self_metering: bool,
     /// Limits of usage queries.
     pub queries: QueryLimits,
+    /// How long backups wait for their readers.
+    pub backups: BackupLimits,
     /// Where usage queries sort what does not fit into memory, in nameless files.
     pub spill: PathBuf,
     /// How entries of proxies' access logs are read.
@@ -222,6 +225,12 @@ impl Server {
             catalogs: Arc::clone(&catalogs),
             assets,
             access: Arc::clone(&access),
+            backups: Arc::new(Backups::new(
+                Arc::clone(&store),
+                Arc::clone(&audit),
+                config.backups,
+                stopping.clone(),
+            )),
             audit,
             tokens: Arc::new(AccessTokens::new(keys)),
             clock,

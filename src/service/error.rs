@@ -168,6 +168,7 @@ impl From<StoreError> for ServiceError {
             StoreError::Unrepresentable(_) | StoreError::GivenUp => {
                 Self::Internal(error.to_string().into())
             }
+            StoreError::CannotBackUp(refusal) => Self::FailedPrecondition(refusal.to_string()),
             StoreError::Report(ReportError::TooManyRows) => {
                 Self::invalid("interval", error.to_string())
             }

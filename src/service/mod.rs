@@ -7,6 +7,7 @@ pub mod api_usage;
 mod arguments;
 pub mod assets;
 pub mod audit;
+pub mod backups;
 pub mod catalogs;
 pub mod clock;
 pub mod committer;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::backup::BackupRefusal;
 use crate::domain::{quantity::TotalOverflow, report::ReportError, usage::LogSequence};
 
 /// Why a store could not do what it was asked.
@@ -30,6 +31,9 @@ pub enum StoreError {
     /// Whoever visited totals wants no more of them.
     #[error("the visit was given up")]
     GivenUp,
+    /// A backup cannot be made.
+    #[error(transparent)]
+    CannotBackUp(#[from] BackupRefusal),
     /// A total overflowed.
     #[error(transparent)]
     Overflow(#[from] TotalOverflow),

@@ -12,6 +12,7 @@
 //! - after a failed write the store refuses all further writes ([`StoreError::Failed`]) and goes on
 //!   answering reads where it can.
 
+pub mod backup;
 pub mod document;
 mod error;
 mod group;
@@ -23,7 +24,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use self::document::{Collection, Document, DocumentChange, Page};
+use self::{
+    backup::{BackupEnd, BackupRefusal, BackupRequest, BackupSink},
+    document::{Collection, Document, DocumentChange, Page},
+};
 pub use error::StoreError;
 pub use group::{CommitDecisions, CommitGroup, Probe, ProbeResult, Probed, Reported};
 
@@ -290,6 +294,20 @@ pub trait UsageStore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`] if they cannot be removed.
     fn remove_pages(&self, organization: &OrganizationId, book: &str) -> Result<(), StoreError>;
+
+    /// Hands everything that a backup consists of to `sink`, as of one moment, while writes go on. Blocks as `sink` does.
+    ///
+    /// # Errors
+    /// [`StoreError::CannotBackUp`] says why it is not made; otherwise [`StoreError`] if the store cannot be read or is
+    /// damaged, or what the sink returned.
+    fn back_up(
+        &self,
+        request: &BackupRequest,
+        sink: &mut BackupSink<'_>,
+    ) -> Result<BackupEnd, StoreError> {
+        let _ = (request, sink);
+        Err(StoreError::CannotBackUp(BackupRefusal::Unsupported))
+    }
 
     /// A secret of this store, for signing page tokens. Stays the same for the store's life.
     fn token_key(&self) -> [u8; 16];

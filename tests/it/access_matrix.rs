@@ -76,8 +76,11 @@ async fn key_of(server: &TestServer, id: &str, permissions: &[Permission]) -> St
 }
 
 /// What only administrators of the organization `default` may do.
-const OPERATORS_ONLY: [&str; 2] =
-    ["/meterd.v1.AccessService/CreateOrganization", "/meterd.v1.AccessService/RotateSigningKey"];
+const OPERATORS_ONLY: [&str; 3] = [
+    "/meterd.v1.AccessService/CreateOrganization",
+    "/meterd.v1.AccessService/RotateSigningKey",
+    "/meterd.v1.StoreService/StreamBackup",
+];
 
 /// The API key of a client of another organization that may do everything there.
 async fn key_elsewhere(server: &TestServer) -> String {

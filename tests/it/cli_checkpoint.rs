@@ -67,6 +67,14 @@ fn a_store_that_went_on_agrees_with_what_was_signed_and_one_that_was_cut_off_doe
     assert!(printed.contains("no differences"), "{printed}");
     assert!(printed.contains("the log leads through the checkpoint at chunk 5"), "{printed}");
 
+    // What is restored from a backup has the same log.
+    let (data, backups, restored) =
+        (place.path("data"), place.path("backups"), place.path("restored"));
+    place.run(&["backup", "--to", &backups, "--data-dir", &data]).ok();
+    place.run(&["restore", "--from", &backups, "--data-dir", &restored, "--no-verify"]).ok();
+    let printed = place.verify("restored", "key.pub").ok();
+    assert!(printed.contains("the log leads through the checkpoint at chunk 5"), "{printed}");
+
     // Somebody puts an older state of the store in its place: sound in itself.
     write(Path::new(&place.path("other")), 0..3);
     let ran = place.verify("other", "key.pub");

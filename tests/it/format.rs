@@ -1,4 +1,5 @@
-//! Stores of every on-disk format that was ever released must still open, and count the same.
+//! Stores of every on-disk format that was ever released must still open, and count the same; so must what a backup makes
+//! of them.
 //!
 //! Each was written once, when something had come to the format, by its test with `METERD_WRITE_FIXTURE=1`: in
 //! `tests/fixtures`, `store-v1.tar.gz`, then `store-v1-batches.tar.gz` with batches and assets, then
@@ -30,6 +31,7 @@ use meterd::{
 use tempfile::TempDir;
 
 use crate::support::{
+    backups,
     server::sample_catalog,
     usage::{
         Calls, all_records, all_totals, api_totals, asset_totals, caller, commit, commit_events,
@@ -56,6 +58,15 @@ fn tar(arguments: &[&str], archive: &Path, directory: &Path) {
 
 /// The newest of [`VERSIONS`] is what is written.
 const VERSIONS: [&str; 2] = ["v1", "v2"];
+
+/// What it is after a backup and a restore.
+fn restored(directory: &Path) -> TempDir {
+    let store = SledStore::open(StoreOptions::new(directory)).unwrap();
+    let backup = backups::back_up(&store, None, || {}).unwrap();
+    let restored = tempfile::tempdir().unwrap();
+    backups::restore(StoreOptions::new(restored.path()), &[backup]).unwrap();
+    restored
+}
 
 /// A fixture of each version, unpacked. The newest is written first if that is asked for.
 fn stores_of_all_versions(content: &str, write: impl FnOnce(&Path)) -> Vec<TempDir> {
@@ -106,6 +117,7 @@ fn write(directory: &Path) {
 #[test]
 fn a_store_of_any_version_opens_and_counts_the_same() {
     for directory in stores_of_all_versions("", write) {
+        check(restored(directory.path()).path());
         check(directory.path());
         is_sound(directory.path());
     }
@@ -174,6 +186,7 @@ fn write_batches(directory: &Path) {
 #[test]
 fn a_store_of_any_version_with_batches_opens_and_counts_the_same() {
     for directory in stores_of_all_versions("-batches", write_batches) {
+        check_batches(restored(directory.path()).path());
         check_batches(directory.path());
         is_sound(directory.path());
     }
@@ -258,6 +271,7 @@ fn write_api_usage(directory: &Path) {
 #[test]
 fn a_store_of_any_version_with_api_usage_opens_and_counts_the_same() {
     for directory in stores_of_all_versions("-api-usage", write_api_usage) {
+        check_api_usage(restored(directory.path()).path());
         check_api_usage(directory.path());
         is_sound(directory.path());
     }

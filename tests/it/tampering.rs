@@ -119,6 +119,31 @@ fn a_chunk_that_was_left_out_or_cut_out_is_named() {
 }
 
 #[test]
+fn a_chunk_that_was_put_in_between_is_named() {
+    let found = differences_after(|tree| {
+        for sequence in (4..=10).rev() {
+            let moved = value(tree, sequence);
+            forge(tree, sequence + 1, moved);
+        }
+        let invented = value(tree, 3);
+        forge(tree, 4, invented);
+    });
+    assert!(is_named(&found, "log chunk 4: is not the one"), "{found:?}");
+}
+
+/// Without this the chunk after an altered one could be written in the format that had no links.
+#[test]
+fn a_chunk_that_no_longer_says_which_one_it_follows_is_named() {
+    let found = differences_after(|tree| {
+        let mut unlinked = value(tree, 5);
+        unlinked.drain(FRAME_BYTES..FRAME_BYTES + 32);
+        unlinked[0] = 1;
+        forge(tree, 5, unlinked);
+    });
+    assert!(is_named(&found, "log chunk 5: says not which one it follows"), "{found:?}");
+}
+
+#[test]
 fn a_log_that_begins_with_another_chunk_is_no_beginning() {
     let found = differences_after(|tree| {
         let second = value(tree, 2);

@@ -28,6 +28,7 @@ use crate::{
     service::{
         acceptance::AcceptanceWindow,
         access_log::{AccessLogHeaders, AccessLogRules},
+        backups::BackupLimits,
         committer::CommitterLimits,
         usage_queries::QueryLimits,
     },
@@ -90,6 +91,7 @@ impl Settings {
             committer: committer_limits(&options)?,
             window: window(&options)?,
             queries: query_limits(&options)?,
+            backups: BackupLimits::default(),
             spill: data_dir(&options).to_owned(),
             self_metering: options.self_metering != Some(Switch::Off),
             access_log: access_log_rules(&options)?,

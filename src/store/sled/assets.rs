@@ -13,10 +13,11 @@ use super::{
     codec::{self, Malformed, Reader},
     core::Core,
     documents,
-    engine::{Batch, Engine, VALUE_BYTES_MAX},
+    engine::{Engine, VALUE_BYTES_MAX},
     faults::FaultPoint,
     keyspace::{KeySpace, push_part},
     organizations::OrganizationNumber,
+    state::StateBatch,
 };
 use crate::{
     domain::{
@@ -100,7 +101,7 @@ pub(super) fn write(
     documents: &[DocumentChange],
 ) -> Result<(), StoreError> {
     let number = core.organizations.number_or_add(&core.engine, organization)?;
-    let mut batch = Batch::default();
+    let mut batch = StateBatch::default();
     let mut changes: BTreeMap<&AssetId, Option<&Asset>> =
         remove.iter().map(|id| (id, None)).collect();
     changes.extend(put.iter().map(|asset| (&asset.id, Some(asset))));
@@ -123,7 +124,7 @@ pub(super) fn write(
     }
     documents::stage(core, documents, &mut batch)?;
     core.engine.pass(FaultPoint::CatalogWrite)?;
-    core.engine.stage_batch(batch)?;
+    core.state.stage(&core.engine, batch)?;
     core.engine.flush()
 }
 
@@ -163,7 +164,7 @@ fn key(organization: OrganizationNumber, id: &AssetId) -> Vec<u8> {
 
 /// Puts entries under a key, and those that find no room under keys of their own.
 fn put_pages(
-    batch: &mut Batch,
+    batch: &mut StateBatch,
     organization: OrganizationNumber,
     mut page_key: Vec<u8>,
     entries: &Entries,
@@ -186,7 +187,7 @@ fn put_pages(
     finish(batch, &page_key, page);
 }
 
-fn finish(batch: &mut Batch, key: &[u8], mut page: Vec<u8>) {
+fn finish(batch: &mut StateBatch, key: &[u8], mut page: Vec<u8>) {
     codec::finish_frame(&mut page, VERSION, key);
     batch.put(key, page);
 }

@@ -37,7 +37,7 @@ pub(super) struct BatchPlace {
 }
 
 impl BatchPlace {
-    fn last(self) -> LogSequence {
+    pub(super) fn last(self) -> LogSequence {
         LogSequence(self.first.0 + u64::from(self.parts).saturating_sub(1))
     }
 
@@ -52,7 +52,7 @@ impl BatchPlace {
             .map_err(codec::damaged("index entry of a batch"))
     }
 
-    fn encode(self, key: &[u8]) -> Vec<u8> {
+    pub(super) fn encode(self, key: &[u8]) -> Vec<u8> {
         let mut frame = codec::start_frame(10);
         frame.extend_from_slice(&self.first.0.to_le_bytes());
         frame.extend_from_slice(&self.parts.to_le_bytes());

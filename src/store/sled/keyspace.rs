@@ -56,6 +56,30 @@ pub(super) enum KeySpace {
 }
 
 impl KeySpace {
+    /// Every kind.
+    pub(super) const ALL: [Self; 20] = [
+        Self::Format,
+        Self::Manifest,
+        Self::Organization,
+        Self::Log,
+        Self::RunPage,
+        Self::RunFences,
+        Self::RunFilter,
+        Self::Rollup,
+        Self::AssetRollup,
+        Self::ApiRollup,
+        Self::CatalogProduct,
+        Self::CatalogSku,
+        Self::CatalogInstance,
+        Self::CatalogAsset,
+        Self::OrganizationDocument,
+        Self::ClientDocument,
+        Self::AuditEvent,
+        Self::QueryDocument,
+        Self::Page,
+        Self::UsageBatch,
+    ];
+
     /// The key of the only entry of a kind.
     pub(super) fn only(self) -> [u8; 1] {
         [self as u8]
@@ -124,29 +148,7 @@ mod tests {
 
     #[test]
     fn bytes_of_the_file_format_stay_what_they_are() {
-        let bytes = [
-            KeySpace::Format,
-            KeySpace::Manifest,
-            KeySpace::Organization,
-            KeySpace::Log,
-            KeySpace::RunPage,
-            KeySpace::RunFences,
-            KeySpace::RunFilter,
-            KeySpace::Rollup,
-            KeySpace::AssetRollup,
-            KeySpace::ApiRollup,
-            KeySpace::CatalogProduct,
-            KeySpace::CatalogSku,
-            KeySpace::CatalogInstance,
-            KeySpace::CatalogAsset,
-            KeySpace::OrganizationDocument,
-            KeySpace::ClientDocument,
-            KeySpace::AuditEvent,
-            KeySpace::QueryDocument,
-            KeySpace::Page,
-            KeySpace::UsageBatch,
-        ]
-        .map(|space| space as u8);
+        let bytes = KeySpace::ALL.map(|space| space as u8);
         assert_eq!(
             bytes,
             [

@@ -9,6 +9,7 @@
 
 mod assets;
 mod backlog;
+mod backup;
 mod batches;
 mod catalog;
 mod codec;
@@ -28,7 +29,9 @@ mod organizations;
 mod pages;
 mod probe;
 mod recovery;
+mod replay;
 mod rollup;
+mod state;
 mod verify;
 
 use std::{
@@ -41,6 +44,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+pub use backup::restore::Restore;
 pub use faults::{FaultAction, FaultPoint, Faults};
 pub use log::chain::LogHead;
 pub use options::{OpenError, StoreOptions};
@@ -60,6 +64,7 @@ use self::{
 use super::{
     ApiTotalsVisitor, AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult,
     Reported, StoreError, StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
+    backup::{BackupEnd, BackupRequest, BackupSink},
     document::{Collection, Document, DocumentChange, Page},
 };
 use crate::domain::{
@@ -97,6 +102,11 @@ impl SledStore {
     /// [`OpenError`] if it is in use, damaged, not a store, or cannot be durable.
     pub fn open(options: StoreOptions) -> Result<Self, OpenError> {
         let (core, end) = recovery::open(options)?;
+        Self::start(core, end)
+    }
+
+    /// Starts the background threads.
+    fn start(core: Core, end: LogEnd) -> Result<Self, OpenError> {
         let core = Arc::new(core);
         let store = Self {
             core,
@@ -163,7 +173,7 @@ impl SledStore {
     /// The identity that the store was created with.
     #[must_use]
     pub fn store_id(&self) -> Uuid {
-        Uuid::from_bytes(self.core.identity.store_id)
+        identity::store_uuid(&self.core.identity)
     }
 }
 
@@ -362,6 +372,14 @@ impl UsageStore for SledStore {
 
     fn remove_pages(&self, organization: &OrganizationId, book: &str) -> Result<(), StoreError> {
         pages::remove(&self.core, organization, book)
+    }
+
+    fn back_up(
+        &self,
+        request: &BackupRequest,
+        sink: &mut BackupSink<'_>,
+    ) -> Result<BackupEnd, StoreError> {
+        backup::back_up(&self.core, request, sink)
     }
 
     fn token_key(&self) -> [u8; 16] {

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod authority;
+pub mod backups;
 pub mod blocking_store;
 pub mod closed_store;
 pub mod command;

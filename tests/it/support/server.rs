@@ -40,6 +40,7 @@ use meterd::{
     service::{
         acceptance::AcceptanceWindow,
         access_log::{AccessLogHeaders, AccessLogRules},
+        backups::BackupLimits,
         clock::ManualClock,
         committer::CommitterLimits,
         usage_queries::QueryLimits,
@@ -102,6 +103,7 @@ pub struct Setup {
     /// Off, other than in the binary: what is stored is what the test stores.
     pub self_metering: bool,
     pub queries: QueryLimits,
+    pub backups: BackupLimits,
 }
 
 impl Default for Setup {
@@ -118,6 +120,7 @@ impl Default for Setup {
             signing_keys: None,
             self_metering: false,
             queries: QueryLimits::default(),
+            backups: BackupLimits::default(),
         }
     }
 }
@@ -140,6 +143,7 @@ impl TestServer {
             window: AcceptanceWindow::default(),
             self_metering: setup.self_metering,
             queries: setup.queries,
+            backups: setup.backups,
             spill: std::env::temp_dir(),
             access_log: AccessLogRules::new(
                 &["/v1/products/{id}".to_owned()],
@@ -186,7 +190,7 @@ impl TestServer {
         Endpoint::from_shared(format!("http://{}", self.api)).unwrap().connect_lazy()
     }
 
-    fn authed(&self) -> Authed {
+    pub fn authed(&self) -> Authed {
         InterceptedService::new(self.channel(), Bearer)
     }
 

@@ -38,7 +38,12 @@ impl Manifest {
     pub(in crate::store::sled) fn load(engine: &Engine) -> Result<Self, StoreError> {
         let key = KeySpace::Manifest.only();
         let Some(value) = engine.get(&key)? else { return Ok(Self::default()) };
-        codec::open_frame(&value, VERSION, &key)
+        Self::decode(&value)
+    }
+
+    /// Reads the value of the manifest's entry.
+    pub(in crate::store::sled) fn decode(value: &[u8]) -> Result<Self, StoreError> {
+        codec::open_frame(value, VERSION, &KeySpace::Manifest.only())
             .and_then(Self::parse)
             .map_err(|error| StoreError::Damaged(format!("uuid index manifest: {error}").into()))
     }
@@ -68,6 +73,13 @@ impl Manifest {
     /// Replaces the manifest on disk; durable on return.
     pub(in crate::store::sled) fn store(&self, engine: &Engine) -> Result<(), StoreError> {
         engine.pass(FaultPoint::ManifestWrite)?;
+        engine.stage(&KeySpace::Manifest.only(), &self.encode()?)?;
+        engine.flush()?;
+        engine.pass(FaultPoint::ManifestPublish)
+    }
+
+    /// The value of the manifest's entry.
+    pub(in crate::store::sled) fn encode(&self) -> Result<Vec<u8>, StoreError> {
         let key = KeySpace::Manifest.only();
         let too_many = |_| StoreError::Unrepresentable("more than 65,535 runs");
         let mut frame = codec::start_frame(16 + self.runs.len() * 64);
@@ -87,9 +99,7 @@ impl Manifest {
             frame.extend_from_slice(&run.to_le_bytes());
         }
         codec::finish_frame(&mut frame, VERSION, &key);
-        engine.stage(&key, &frame)?;
-        engine.flush()?;
-        engine.pass(FaultPoint::ManifestPublish)
+        Ok(frame)
     }
 }
 

@@ -46,22 +46,39 @@ pub struct LogHead {
 pub(in crate::store::sled) struct Chain {
     last: LogSequence,
     link: Link,
+    /// Whether the last value says what it follows. From then on all do.
+    linked: bool,
 }
 
 impl Chain {
     /// Before the first value.
     pub(in crate::store::sled) fn start() -> Self {
-        Self { last: LogSequence(0), link: Link::START }
+        Self { last: LogSequence(0), link: Link::START, linked: false }
     }
 
-    /// After a value.
-    pub(in crate::store::sled) fn after(last: LogSequence, value: &[u8]) -> Self {
-        Self { last, link: Link::of(last, value) }
+    /// After a value of which only the link is known. Whether it says what it follows is not, so the next one need not.
+    pub(in crate::store::sled) fn at(last: LogSequence, link: Link) -> Self {
+        Self { last, link, linked: false }
+    }
+
+    /// After a value that says, or does not, what it follows.
+    pub(in crate::store::sled) fn after(last: LogSequence, value: &[u8], linked: bool) -> Self {
+        Self { last, link: Link::of(last, value), linked }
+    }
+
+    /// The sequence of the last value.
+    pub(in crate::store::sled) fn last(&self) -> LogSequence {
+        self.last
     }
 
     /// The link of the last value.
     pub(in crate::store::sled) fn link(&self) -> Link {
         self.link
+    }
+
+    /// Passes a value by that cannot be read.
+    pub(in crate::store::sled) fn pass(&mut self, sequence: LogSequence, value: &[u8]) {
+        *self = Self::after(sequence, value, self.linked);
     }
 
     /// Goes on to the next value, which says what it follows: nothing, if it is of the format before there were links. It
@@ -75,7 +92,13 @@ impl Chain {
         value: &[u8],
         previous: Option<Link>,
     ) -> Result<(), StoreError> {
-        let before = std::mem::replace(self, Self::after(sequence, value));
+        let linked = self.linked || previous.is_some();
+        let before = std::mem::replace(self, Self::after(sequence, value, linked));
+        if before.linked && previous.is_none() {
+            // Otherwise whoever alters a value could write the next one in the older format.
+            let what = format!("log chunk {}: says not which one it follows", sequence.0);
+            return Err(StoreError::Damaged(what.into()));
+        }
         let comparable = sequence.0 == before.last.0 + 1;
         if !comparable || previous.is_none_or(|previous| previous == before.link) {
             return Ok(());

@@ -107,6 +107,14 @@ impl LogEntry {
     }
 }
 
+/// Checks the frame of a value; what it says that it follows, if it is of a version that says so.
+pub(super) fn previous_link(
+    sequence: LogSequence,
+    value: &[u8],
+) -> Result<Option<Link>, StoreError> {
+    open(sequence, value).map(|(_, previous)| previous).map_err(|error| malformed(sequence, error))
+}
+
 /// Checks the frame of a value, and reads up to its kind.
 fn open(sequence: LogSequence, value: &[u8]) -> Result<(Reader<'_>, Option<Link>), Malformed> {
     let key = log_key(sequence);

@@ -93,9 +93,17 @@ impl<'a> LogWalk<'a> {
         self.expected = sequence.0.saturating_add(1);
         report.log_chunks += 1;
         let decoded = LogEntry::decode_linked(sequence, value);
-        let previous = decoded.as_ref().ok().and_then(|(_, previous)| *previous);
-        self.unlinked += u64::from(matches!(decoded, Ok((_, None))));
-        if let Err(error) = self.chain.follow(sequence, value, previous) {
+        let followed = match &decoded {
+            Ok((_, previous)) => {
+                self.unlinked += u64::from(previous.is_none());
+                self.chain.follow(sequence, value, *previous)
+            }
+            Err(_) => {
+                self.chain.pass(sequence, value);
+                Ok(())
+            }
+        };
+        if let Err(error) = followed {
             report.differ(plain(&error));
         }
         if let Some(known) = self.known
