@@ -100,18 +100,10 @@ impl SimulateCommand {
         };
         let interrupted = interrupted()?;
         let size = Size { seed, days: self.days, customers: self.customers };
-        let outcome = match simulate(size, &data_dir, Box::new(plain), Arc::clone(&interrupted)) {
-            Ok(outcome) => outcome,
-            Err(_) if interrupted.load(Ordering::Relaxed) => {
-                return Err(CommandError::failed("interrupted"));
-            }
-            Err(error) => {
-                if self.output == OutcomeForm::Table {
-                    writeln!(io::stdout().lock(), "FAIL seed={seed}")?;
-                }
-                return Err(error.into());
-            }
-        };
+        let outcome = simulate(size, &data_dir, Box::new(plain), Arc::clone(&interrupted))?;
+        if outcome.stopped.is_some() && interrupted.load(Ordering::Relaxed) {
+            return Err(CommandError::failed("interrupted"));
+        }
         let mut out = io::stdout().lock();
         match self.output {
             OutcomeForm::Table => out.write_all(outcome.text().as_bytes())?,
@@ -121,7 +113,7 @@ impl SimulateCommand {
     }
 }
 
-/// Runs a simulation in a directory that is new or empty.
+/// Runs a simulation in a directory that is new or empty. What stops it on the way is part of the outcome.
 fn simulate(
     size: Size,
     data_dir: &Path,
@@ -131,13 +123,17 @@ fn simulate(
     let began = Instant::now();
     let mut simulation = Simulation::new(Plan::new(size)?, data_dir, wrap, interrupted)?;
     let bar = progress_bar(Some(size.days.into()), "{bar:40.cyan} day {pos}/{len}, {eta} left");
-    for day in 0..size.days {
-        simulation.day(day)?;
-        bar.inc(1);
-    }
-    simulation.finish()?;
+    let completed = all_days(&mut simulation, || bar.inc(1));
     bar.finish_and_clear();
-    Ok(Outcome::new(&simulation, began.elapsed()))
+    Ok(Outcome::new(&simulation, completed, began.elapsed()))
+}
+
+fn all_days(simulation: &mut Simulation, day_is_over: impl Fn()) -> anyhow::Result<()> {
+    for day in 0..simulation.plan.size.days {
+        simulation.day(day)?;
+        day_is_over();
+    }
+    simulation.finish()
 }
 
 /// Raised by Ctrl-C from now on.

@@ -31,6 +31,9 @@ pub(super) struct Outcome {
     pub(super) violations: u64,
     /// The first of them.
     pub(super) examples: Vec<String>,
+    /// What kept the simulation from going on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stopped: Option<String>,
     pub(super) wall_seconds: f64,
 }
 
@@ -42,7 +45,11 @@ pub(super) struct Line {
 }
 
 impl Outcome {
-    pub(super) fn new(simulation: &Simulation, elapsed: Duration) -> Self {
+    pub(super) fn new(
+        simulation: &Simulation,
+        completed: anyhow::Result<()>,
+        elapsed: Duration,
+    ) -> Self {
         let auditor = &simulation.auditor;
         let line = |(invariant, tally): (&Invariant, &Tally)| Line {
             invariant: invariant.text(),
@@ -56,7 +63,7 @@ impl Outcome {
             .filter_map(|name| Some((*name, clock_changes(&zone(name).ok()?, period).len())))
             .collect();
         Self {
-            result: if violations == 0 { "PASS" } else { "FAIL" },
+            result: if violations == 0 && completed.is_ok() { "PASS" } else { "FAIL" },
             seed: size.seed,
             days: size.days,
             customers: size.customers,
@@ -68,13 +75,14 @@ impl Outcome {
             invariants: auditor.tallies().iter().map(line).collect(),
             violations,
             examples: auditor.violations().to_vec(),
+            stopped: completed.err().map(|error| format!("{error:#}")),
             wall_seconds: elapsed.as_secs_f64(),
         }
     }
 
-    /// Whether every invariant held.
+    /// Whether it came to its end and every invariant held.
     pub(super) fn has_passed(&self) -> bool {
-        self.violations == 0
+        self.violations == 0 && self.stopped.is_none()
     }
 
     /// Two tables, the violations, and the result.
@@ -113,6 +121,9 @@ impl Outcome {
         let hidden = self.violations.saturating_sub(self.examples.len() as u64);
         if hidden > 0 {
             let _ = writeln!(text, "and {} more", grouped(hidden));
+        }
+        if let Some(why) = &self.stopped {
+            let _ = writeln!(text, "stopped {why}");
         }
         let _ = writeln!(text, "took {:.1} s", self.wall_seconds);
         let _ = writeln!(text, "{} seed={}", self.result, self.seed);

@@ -139,6 +139,17 @@ impl Auditor {
                 format!("{actual:?} instead of {expected:?}, at {place} of {call:?}")
             });
         }
+        let both = expected.iter().zip(actual);
+        let settled: Vec<bool> = both
+            .filter(|(expected, _)| matches!(expected, Expected::Settled))
+            .map(|(_, actual)| actual.is_accepted())
+            .collect();
+        if let Some(first) = settled.first() {
+            // A failed write leaves a call as a whole, or nothing of it.
+            self.check(Invariant::Together, settled.iter().all(|other| other == first), || {
+                format!("a part of {call:?} was there: {actual:?}")
+            });
+        }
     }
 
     fn batch(

@@ -49,10 +49,11 @@ impl Books<'_> {
 }
 
 impl Auditor {
-    /// After a round: what was just accepted is there, and in its organization alone.
+    /// After a round: what was just accepted is there, in its organization alone and in the totals.
     pub(in crate::cli::simulate) fn visible(&mut self, books: Books<'_>) -> anyhow::Result<()> {
         self.last_records(books, LOOKED_UP, Invariant::Visible)?;
-        self.count(books, Invariant::Together)
+        self.count(books, Invariant::Together)?;
+        self.today(books)
     }
 
     /// After a start: what was acknowledged last is there, and nothing else.

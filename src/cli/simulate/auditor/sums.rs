@@ -62,6 +62,22 @@ impl Auditor {
         Ok(())
     }
 
+    /// The same of the day that it is by the server's clock, with its records as they are counted.
+    pub(super) fn today(&mut self, books: Books<'_>) -> anyhow::Result<()> {
+        let today = books.world.now().to_zoned(TimeZone::UTC).date();
+        let tomorrow = today.tomorrow()?;
+        for organization in &books.plan.organizations {
+            let interval = format!("{today}/{tomorrow}");
+            let sum = books.in_all(organization, interval, Granularity::Total)?.sum;
+            let mut of_day = books.model.product.by_date(organization, today..tomorrow);
+            let expected = of_day.next().map(|(_, total)| total).unwrap_or_default();
+            self.check(Invariant::Together, sum == expected, || {
+                format!("{organization} has {sum} instead of {expected} on {today}")
+            });
+        }
+        Ok(())
+    }
+
     /// The same of the last days, one by one.
     pub(in crate::cli::simulate) fn recent_sums(&mut self, books: Books<'_>) -> anyhow::Result<()> {
         let now = books.world.now();

@@ -56,7 +56,7 @@ impl Clients {
         Some(call)
     }
 
-    /// A record that is new, right and of now, of a customer whose usage is taken at the moment.
+    /// Records that are new, right and of now, of a customer whose usage is taken at the moment.
     pub(in crate::cli::simulate) fn sure_product_call(
         &mut self,
         at: Moment,
@@ -64,10 +64,11 @@ impl Clients {
     ) -> Option<Call> {
         let taken = |customer: &&Customer| model.takes_usage_of(customer);
         let customer = self.customers.iter().find(taken).cloned()?;
-        let sku_id = "requests".to_owned();
-        let uuid = self.random.uuid().to_string();
-        let record = ReportedRecord { uuid, sku_id, quantity: 1, timestamp: Some(at.server) };
-        Some(Self::report(&customer, vec![record]))
+        let records = (1..4).map(|quantity| {
+            let (uuid, sku_id) = (self.random.uuid().to_string(), "requests".to_owned());
+            ReportedRecord { uuid, sku_id, quantity, timestamp: Some(at.server) }
+        });
+        Some(Self::report(&customer, records.collect()))
     }
 
     fn report(customer: &Customer, records: Vec<ReportedRecord>) -> Call {

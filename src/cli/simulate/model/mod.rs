@@ -1,4 +1,6 @@
-//! What must come of every call: an exact model in memory, which shares no rule with the engine that it judges.
+//! What must come of every call: an exact model in memory, with rules of its own for what the engine is judged by: which
+//! usage is taken, when and of what; what is a duplicate, and of whom; what adds up to what. It has in common with the
+//! engine how values are spelt (the types of `domain`) and the database of time zones.
 //!
 //! It is told of every call in the order in which the engine decides them, and says what must be answered. What a failed
 //! write left behind nobody can know: it is *in doubt* until the call is made again, and counts once either way.

@@ -1,21 +1,20 @@
 //! A store that does one thing wrong.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::defect::{Defect, State};
 use crate::{
     domain::{
         api_usage::{ApiTotalsQuery, StoredApiEvent},
         asset::Asset,
-        asset_usage::{AssetTotalsQuery, StoredBatch},
+        asset_usage::{AssetTotalsQuery, BatchDecision, StoredBatch},
         calendar::QuarterHour,
         catalog::Catalog,
         id::{AssetId, BatchId, ClientId, OrganizationId},
+        quantity::Total,
         record_scan::{RecordPage, RecordScan},
         totals::TotalsQuery,
         usage::{LogSequence, StoredRecord, Submission, UsageRecord},
@@ -28,39 +27,6 @@ use crate::{
         sled::SledStore,
     },
 };
-
-/// What is wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Defect {
-    /// One record is accepted and not kept.
-    LosesRecord,
-    /// One record is kept twice.
-    CopiesRecord,
-    /// Duplicates are called accepted.
-    AcceptsDuplicates,
-    /// Totals stand a quarter of an hour too late.
-    ShiftsReports,
-    /// A record that is not there is looked for in all organizations.
-    ShowsOthersRecords,
-}
-
-/// What stays across restarts.
-#[derive(Debug)]
-pub(super) struct State {
-    defect: Defect,
-    has_happened: AtomicBool,
-}
-
-impl State {
-    pub(super) fn new(defect: Defect) -> Arc<Self> {
-        Arc::new(Self { defect, has_happened: AtomicBool::new(false) })
-    }
-
-    /// Whether it is to happen now, and never again.
-    fn once(&self, defect: Defect) -> bool {
-        self.defect == defect && !self.has_happened.swap(true, Ordering::SeqCst)
-    }
-}
 
 pub(super) struct DefectiveStore {
     sled: Arc<SledStore>,
@@ -95,6 +61,15 @@ fn is_suitable(group: &CommitGroup) -> bool {
     })
 }
 
+fn all_accepted(group: &CommitGroup) -> CommitDecisions {
+    let accepted = |count| vec![Decision::Accepted; count];
+    CommitDecisions {
+        submissions: group.submissions.iter().map(|it| accepted(it.report.records.len())).collect(),
+        api_reports: group.api_reports.iter().map(|it| accepted(it.report.events.len())).collect(),
+        batches: vec![BatchDecision::Recorded; group.batches.len()],
+    }
+}
+
 impl UsageStore for DefectiveStore {
     fn probe(&self, report: Reported<'_>) -> Probe {
         self.sled.probe(report)
@@ -121,8 +96,13 @@ impl UsageStore for DefectiveStore {
             decisions.submissions[0].pop();
             return Ok(decisions);
         }
-        let mut decisions = self.sled.commit(group, now)?;
-        if self.state.defect == Defect::AcceptsDuplicates {
+        let ahead = i64::from(self.state.is(Defect::StoresWrongTimes));
+        let now = now.saturating_add(SignedDuration::from_secs(ahead)).unwrap();
+        let mut decisions = match self.sled.commit(group, now) {
+            Err(_) if self.state.once(Defect::AcknowledgesFailedWrite) => all_accepted(group),
+            decided => decided?,
+        };
+        if self.state.is(Defect::AcceptsDuplicates) {
             for decision in decisions.submissions.iter_mut().flatten() {
                 *decision = Decision::Accepted;
             }
@@ -135,8 +115,11 @@ impl UsageStore for DefectiveStore {
         organization: &OrganizationId,
         uuid: Uuid,
     ) -> Result<Option<StoredRecord>, StoreError> {
+        if self.state.is(Defect::FindsNothing) {
+            return Ok(None);
+        }
         let found = self.sled.find(organization, uuid)?;
-        if found.is_some() || self.state.defect != Defect::ShowsOthersRecords {
+        if found.is_some() || !self.state.is(Defect::ShowsOthersRecords) {
             return Ok(found);
         }
         let others = ["northwind", "contoso"].map(|name| OrganizationId::new(name).unwrap());
@@ -162,8 +145,10 @@ impl UsageStore for DefectiveStore {
         query: &TotalsQuery,
         visit: &mut TotalsVisitor<'_>,
     ) -> Result<LogSequence, StoreError> {
-        let late = i64::from(self.state.defect == Defect::ShiftsReports);
+        let late = i64::from(self.state.is(Defect::ShiftsTotals));
+        let more = u128::from(self.state.is(Defect::MiscountsTotals));
         self.sled.totals(query, &mut |series, quarter, total| {
+            let total = Total { quantity: total.quantity + more, ..total };
             visit(series, QuarterHour(quarter.0 + late), total)
         })
     }
@@ -181,7 +166,10 @@ impl UsageStore for DefectiveStore {
         query: &ApiTotalsQuery,
         visit: &mut ApiTotalsVisitor<'_>,
     ) -> Result<LogSequence, StoreError> {
-        self.sled.api_totals(query, visit)
+        let mut is_lost = self.state.is(Defect::LosesApiTotal);
+        self.sled.api_totals(query, &mut |series, day, class, total| {
+            if std::mem::take(&mut is_lost) { Ok(()) } else { visit(series, day, class, total) }
+        })
     }
 
     fn has_api_usage(
@@ -205,11 +193,20 @@ impl UsageStore for DefectiveStore {
         query: &AssetTotalsQuery,
         visit: &mut AssetTotalsVisitor<'_>,
     ) -> Result<LogSequence, StoreError> {
-        self.sled.asset_totals(query, visit)
+        let mut is_lost = self.state.is(Defect::LosesAssetTotal);
+        self.sled.asset_totals(query, &mut |series, day, total| {
+            if std::mem::take(&mut is_lost) { Ok(()) } else { visit(series, day, total) }
+        })
     }
 
     fn catalogs(&self) -> Result<Vec<(OrganizationId, Catalog)>, StoreError> {
-        self.sled.catalogs()
+        let mut catalogs = self.sled.catalogs()?;
+        if self.state.is(Defect::ForgetsSku) {
+            let products =
+                catalogs.iter_mut().flat_map(|(_, catalog)| catalog.products.values_mut());
+            products.for_each(|product| drop(product.skus.pop_first()));
+        }
+        Ok(catalogs)
     }
 
     fn replace_catalog(

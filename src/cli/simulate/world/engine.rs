@@ -103,8 +103,9 @@ impl Engine {
         })
     }
 
-    /// Stops the store's background threads wherever they are. Writes fail from now on.
+    /// Stops everything that writes in the background, wherever it is. Writes fail from now on.
     pub(super) fn halt(&self) {
+        self.queries.shut_down();
         self.sled.close();
     }
 
