@@ -88,7 +88,6 @@ impl SimulateCommand {
             Some(seed) => seed,
             None => getrandom::u32().map(u64::from).context("cannot draw a seed")?,
         };
-        tell(format_args!("seed {seed}"));
         // Removed when it is dropped, also after a failure or an interrupt.
         let temporary = tempfile::Builder::new()
             .prefix("meterd-simulate-")
@@ -99,6 +98,7 @@ impl SimulateCommand {
             None => temporary.path().join("store"),
         };
         let interrupted = interrupted()?;
+        tell(format_args!("seed {seed}"));
         let size = Size { seed, days: self.days, customers: self.customers };
         let outcome = simulate(size, &data_dir, Box::new(plain), Arc::clone(&interrupted))?;
         if outcome.stopped.is_some() && interrupted.load(Ordering::Relaxed) {

@@ -40,8 +40,7 @@ impl Verdict for RecordVerdict {
     fn name(&self) -> String {
         match self {
             Self::Accepted => "accepted".into(),
-            Self::Rejected { reason, conflict: false } => format!("{reason:?}"),
-            Self::Rejected { reason, conflict: true } => format!("{reason:?} with a conflict"),
+            Self::Rejected { reason, conflict } => rejected(reason, *conflict),
         }
     }
 }
@@ -62,8 +61,7 @@ impl Verdict for EventVerdict {
     fn name(&self) -> String {
         match self {
             Self::Accepted => "accepted".into(),
-            Self::Rejected { reason, conflict: false } => format!("{reason:?}"),
-            Self::Rejected { reason, conflict: true } => format!("{reason:?} with a conflict"),
+            Self::Rejected { reason, conflict } => rejected(reason, *conflict),
         }
     }
 }
@@ -189,6 +187,21 @@ impl Auditor {
         let invariant = if once { Invariant::CountedOnce } else { Invariant::Verdicts };
         self.check(invariant, holds, || format!("{call:?}: {actual:?} instead of {expected:?}"));
     }
+}
+
+/// A reason in words: `InvalidSkuId` is an invalid sku id.
+fn rejected(reason: &impl Debug, conflict: bool) -> String {
+    let mut name = String::new();
+    for letter in format!("{reason:?}").chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push(' ');
+        }
+        name.extend(letter.to_lowercase());
+    }
+    if conflict {
+        name.push_str(" with a conflict");
+    }
+    name
 }
 
 fn is_taken(outcome: &BatchOutcome) -> bool {

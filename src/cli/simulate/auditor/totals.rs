@@ -165,13 +165,14 @@ impl Auditor {
     pub(in crate::cli::simulate) fn hours(&mut self, books: Books<'_>) -> anyhow::Result<()> {
         for mut accounts in self.accounts.clone() {
             accounts.accounts.truncate(HOURLY_ACCOUNTS_MAX);
-            for change in clock_changes(&accounts.zone, &books.plan.period) {
+            let changes = clock_changes(&accounts.zone, &books.plan.period);
+            for &change in &changes {
                 let day = SignedDuration::from_hours(24);
                 let date = |instant: Timestamp| instant.to_zoned(accounts.zone.clone()).date();
                 let first = date(change.saturating_sub(day).unwrap_or(change));
                 let end = date(change).checked_add(2.days()).context("the last days")?;
                 let interval = format!("{first}/{end}");
-                self.hours_of(books, &accounts, &interval)?;
+                self.hours_of(books, &accounts, &interval, &changes)?;
             }
         }
         Ok(())
@@ -182,6 +183,7 @@ impl Auditor {
         books: Books<'_>,
         accounts: &Accounts,
         interval: &str,
+        changes: &[Timestamp],
     ) -> anyhow::Result<()> {
         let (first, end) = ends(interval, &accounts.zone)?;
         let wanted = books
@@ -198,7 +200,9 @@ impl Auditor {
                 }
             }
             in_rows += row.total.records;
-            let is_hour = row.end.duration_since(row.start) <= SignedDuration::from_hours(1);
+            let begins_hour = row.start.to_zoned(accounts.zone.clone()).minute() == 0;
+            let is_hour = row.end.duration_since(row.start) <= SignedDuration::from_hours(1)
+                && (begins_hour || changes.contains(&row.start));
             self.check(Invariant::Hours, row.total == expected && is_hour, || {
                 format!("{} instead of {expected}: {row:?}", row.total)
             });

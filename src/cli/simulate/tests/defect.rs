@@ -59,7 +59,7 @@ impl Defect {
             Invoices, Listings, LogIsTruth, LogTime, Months, Together, Verdicts, Visible,
         };
         match self {
-            Self::LosesRecord => &[Durable, Together, Exact, Days, Months, Listings, LogIsTruth],
+            Self::LosesRecord => &[Durable, Together, Exact, Days, Months, Listings],
             Self::CopiesRecord => &[Together, Exact, Days, Listings, LogIsTruth],
             Self::AcceptsDuplicates => &[CountedOnce],
             Self::AcknowledgesFailedWrite => &[FailsClosed],

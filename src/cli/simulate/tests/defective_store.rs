@@ -22,7 +22,7 @@ use crate::{
     },
     store::{
         ApiTotalsVisitor, AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult,
-        Reported, StoreError, StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
+        Probed, Reported, StoreError, StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
         document::{Collection, Document, DocumentChange, Page},
         sled::SledStore,
     },
@@ -38,27 +38,33 @@ impl DefectiveStore {
         Self { sled, state }
     }
 
-    /// The group with the records of its first submission changed, if that has some to spare.
-    fn with_first(group: &CommitGroup, change: impl Fn(&mut Vec<UsageRecord>)) -> CommitGroup {
+    /// The group with the records of one submission changed.
+    fn changed(
+        group: &CommitGroup,
+        place: usize,
+        change: impl Fn(&mut Vec<UsageRecord>),
+    ) -> CommitGroup {
         let mut group = group.clone();
-        if let Some(first) = group.submissions.first_mut() {
-            let mut submission = Submission::clone(&first.report);
-            change(&mut submission.records);
-            // Nobody has looked the uuids up; the store does when the generation is not its own.
-            first.probe = ProbeResult { known: Vec::new(), generation: u64::MAX };
-            first.report = Arc::new(submission);
-        }
+        let probed = &mut group.submissions[place];
+        let mut submission = Submission::clone(&probed.report);
+        change(&mut submission.records);
+        // Nobody has looked the uuids up; the store does when the generation is not its own.
+        probed.probe = ProbeResult { known: Vec::new(), generation: u64::MAX };
+        probed.report = Arc::new(submission);
         group
     }
-}
 
-/// A submission of new records, a few at least.
-fn is_suitable(group: &CommitGroup) -> bool {
-    group.submissions.first().is_some_and(|probed| {
-        probed.report.records.len() > 2
-            && !probed.report.validate_only
-            && probed.probe.known.iter().all(Option::is_none)
-    })
+    /// Where the first submission of new records stands, a few at least, if that is what is to be changed and was not yet.
+    /// Whichever calls share a group, it is the same submission every time.
+    fn once(&self, defect: Defect, group: &CommitGroup) -> Option<usize> {
+        let is_suitable = |probed: &Probed<Arc<Submission>>| {
+            probed.report.records.len() > 2
+                && !probed.report.validate_only
+                && probed.probe.known.iter().all(Option::is_none)
+        };
+        let place = group.submissions.iter().position(is_suitable)?;
+        self.state.once(defect).then_some(place)
+    }
 }
 
 fn all_accepted(group: &CommitGroup) -> CommitDecisions {
@@ -80,20 +86,20 @@ impl UsageStore for DefectiveStore {
     }
 
     fn commit(&self, group: &CommitGroup, now: Timestamp) -> Result<CommitDecisions, StoreError> {
-        if is_suitable(group) && self.state.once(Defect::LosesRecord) {
-            let shorter = Self::with_first(group, |records| drop(records.pop()));
+        if let Some(place) = self.once(Defect::LosesRecord, group) {
+            let shorter = Self::changed(group, place, |records| drop(records.pop()));
             let mut decisions = self.sled.commit(&shorter, now)?;
-            decisions.submissions[0].push(Decision::Accepted);
+            decisions.submissions[place].push(Decision::Accepted);
             return Ok(decisions);
         }
-        if is_suitable(group) && self.state.once(Defect::CopiesRecord) {
-            let longer = Self::with_first(group, |records| {
+        if let Some(place) = self.once(Defect::CopiesRecord, group) {
+            let longer = Self::changed(group, place, |records| {
                 let mut copy = records[0].clone();
                 copy.uuid = Uuid::from_u128(copy.uuid.as_u128() ^ 1);
                 records.push(copy);
             });
             let mut decisions = self.sled.commit(&longer, now)?;
-            decisions.submissions[0].pop();
+            decisions.submissions[place].pop();
             return Ok(decisions);
         }
         let ahead = i64::from(self.state.is(Defect::StoresWrongTimes));
