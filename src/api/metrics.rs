@@ -17,7 +17,8 @@ use tonic::Code;
 use crate::{
     domain::{api_usage::EventRejection, verdict::RejectionReason},
     service::{
-        ServiceError, access_log::Tally, api_usage::EventVerdict, product_usage::RecordVerdict,
+        FirstBatch, ServiceError, access_log::Tally, api_usage::EventVerdict,
+        product_usage::RecordVerdict,
     },
     store::StoreStatistics,
 };
@@ -236,8 +237,11 @@ impl Metrics {
                 "recorded"
             }
             Err(ServiceError::InvalidBatch { .. }) => "invalid",
-            Err(ServiceError::BatchRecorded { identical: true, .. }) => "duplicate",
-            Err(ServiceError::BatchRecorded { .. }) => "conflict",
+            Err(ServiceError::BatchRecorded {
+                first: Some(FirstBatch { identical: false, .. }),
+                ..
+            }) => "conflict",
+            Err(ServiceError::BatchRecorded { .. }) => "duplicate",
             Err(_) => "failed",
         };
         self.batches.get_or_create(&VerdictLabels { verdict }).inc();

@@ -3,7 +3,7 @@
 //! Callers get a code, a fixed or self-made text, and standard `google.rpc` details. Internal texts go
 //! to the log, once, here.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use prost::Message as _;
 use prost_types::Any;
@@ -13,7 +13,7 @@ use tonic_types::{ErrorDetails, FieldViolation as BadField, StatusExt as _};
 use super::pb::meterd::v1::InvalidAssets;
 use crate::{
     auth::AuthError,
-    service::{FieldViolation, ServiceError},
+    service::{FieldViolation, FirstBatch, ServiceError},
 };
 
 /// The `domain` of our `ErrorInfo` details.
@@ -33,20 +33,24 @@ pub(super) fn from_service(error: ServiceError) -> Status {
         ServiceError::InvalidBatch { violations, unknown_assets } => {
             invalid_batch(violations, unknown_assets, INVALID_ASSETS_BYTES_MAX)
         }
-        ServiceError::BatchRecorded { id, identical, usages } => {
-            let text = if identical {
-                format!("batch {id:?} was recorded before, and said the same")
-            } else {
-                format!("batch {id:?} was recorded before, and said something else")
+        ServiceError::BatchRecorded { id, first } => {
+            let said = match first {
+                Some(FirstBatch { identical: true, .. }) => "and said the same",
+                Some(FirstBatch { identical: false, .. }) => "and said something else",
+                None => "so long ago that what it said is no longer kept",
             };
+            let text = format!("batch {id:?} was recorded before, {said}");
+            let metadata = first.map(|FirstBatch { identical, usages }| {
+                [
+                    ("identical".to_owned(), identical.to_string()),
+                    ("total_asset_usages_processed".to_owned(), usages.to_string()),
+                ]
+            });
             let mut details = ErrorDetails::new();
             details.set_error_info(
                 "TRANSACTION_ID_DUPLICATED",
                 ERROR_DOMAIN,
-                [
-                    ("identical".to_owned(), identical.to_string()),
-                    ("total_asset_usages_processed".to_owned(), usages.to_string()),
-                ],
+                metadata.into_iter().flatten().collect::<HashMap<_, _>>(),
             );
             Status::with_error_details(Code::AlreadyExists, text, details)
         }
@@ -54,6 +58,12 @@ pub(super) fn from_service(error: ServiceError) -> Status {
             Code::NotFound,
             format!("there is no {resource} {name:?}"),
             "NOT_FOUND",
+            None,
+        ),
+        ServiceError::NoLongerKept { resource, name } => with_reason(
+            Code::NotFound,
+            format!("the {resource} {name:?} was stored and counts, but is no longer kept"),
+            "NO_LONGER_KEPT",
             None,
         ),
         ServiceError::AlreadyExists { resource, name } => with_reason(

@@ -9,7 +9,8 @@ use super::{
     actor::actor,
     convert::backup as convert,
     pb::meterd::v1::{
-        StreamBackupRequest, StreamBackupResponse, store_service_server::StoreService,
+        GetLogHeadRequest, GetLogHeadResponse, StreamBackupRequest, StreamBackupResponse,
+        store_service_server::StoreService,
     },
     status,
 };
@@ -27,6 +28,15 @@ pub(super) struct StoreHandler {
 #[tonic::async_trait]
 impl StoreService for StoreHandler {
     type StreamBackupStream = BoxStream<'static, Result<StreamBackupResponse, Status>>;
+
+    async fn get_log_head(
+        &self,
+        request: Request<GetLogHeadRequest>,
+    ) -> Result<Response<GetLogHeadResponse>, Status> {
+        let actor = actor(&request)?;
+        let head = self.backups.log_head(&actor).await.map_err(status::from_service)?;
+        Ok(Response::new(GetLogHeadResponse { head: Some(convert::head_to_proto(&head)) }))
+    }
 
     async fn stream_backup(
         &self,

@@ -91,6 +91,7 @@ pub const RPC_ACCESS: &[(&str, Access)] = &[
     ("/meterd.v1.AccessService/RotateSigningKey", ADMINISTER_ACCESS),
     ("/meterd.v1.AccessService/ListAuditEvents", ADMINISTER_ACCESS),
     ("/meterd.v1.StoreService/StreamBackup", ADMINISTER_ACCESS),
+    ("/meterd.v1.StoreService/GetLogHead", ADMINISTER_ACCESS),
     // For those who are about to sign in.
     ("/yandex.cloud.endpoint.ApiEndpointService/Get", Access::Open),
     ("/yandex.cloud.endpoint.ApiEndpointService/List", Access::Open),

@@ -171,6 +171,11 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_QUERY_RETENTION", value_name = "DURATION")]
     pub query_retention: Option<HumanDuration>,
 
+    /// How long single records, events and batches are kept after they were stored; at least 1d, with --dev 1s. Totals and
+    /// uuids are kept for ever [default: for ever]
+    #[arg(long, env = "METERD_RETAIN_RECORDS", value_name = "DURATION")]
+    pub retain_records: Option<HumanDuration>,
+
     /// Records that each client may report in a second: unary calls beyond it are refused, streams slowed down
     /// [default: no limit]
     #[arg(long, env = "METERD_CLIENT_RECORDS_PER_SECOND", value_name = "N")]
@@ -233,6 +238,7 @@ impl ServeOptions {
             stream_messages_in_flight_max,
             query_workers,
             query_retention,
+            retain_records,
             client_records_per_second,
             client_burst,
             connections_max,

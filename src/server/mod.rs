@@ -8,6 +8,7 @@ mod tls;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
@@ -49,6 +50,7 @@ use crate::{
         committer::{Committer, CommitterLimits},
         product_usage::ProductUsage,
         reports::Reports,
+        retention::Retention,
         usage_batches::UsageBatches,
         usage_queries::{QueryLimits, UsageQueries},
     },
@@ -84,6 +86,8 @@ pub struct ServerConfig {
     pub queries: QueryLimits,
     /// How long backups wait for their readers.
     pub backups: BackupLimits,
+    /// How long records are kept after they were stored; `None` for ever.
+    pub retain_records: Option<SignedDuration>,
     /// Where usage queries sort what does not fit into memory, in nameless files.
     pub spill: PathBuf,
     /// How entries of proxies' access logs are read.
@@ -144,6 +148,7 @@ pub struct Server {
     metrics: Arc<Metrics>,
     self_metering: Option<Arc<SelfMetering>>,
     queries: Arc<UsageQueries>,
+    retention: Option<Retention>,
     tls: Option<Arc<Tls>>,
     issuer_keys: Option<IssuerKeys>,
     reload: Arc<Notify>,
@@ -199,6 +204,9 @@ impl Server {
             config.spill.clone(),
         )?;
         let queries = Arc::new(queries);
+        let retention = config
+            .retain_records
+            .map(|keep| Retention::new(Arc::clone(&store), Arc::clone(&clock), keep));
         let (draining, stopping) = watch::channel(false);
         let services = ApiServices {
             queries: Arc::clone(&queries),
@@ -257,6 +265,7 @@ impl Server {
             metrics,
             self_metering,
             queries,
+            retention,
             tls,
             issuer_keys,
             reload: Arc::new(Notify::new()),
@@ -332,6 +341,10 @@ impl Server {
             let (metrics, stopping) = (Arc::clone(&self.metrics), watching.clone());
             tokio::spawn(async move { keys.watch(&metrics, stopping).await })
         });
+        let retention = self.retention.map(|retention| {
+            let stopping = watching.clone();
+            tokio::spawn(async move { retention.run(stopping).await })
+        });
         let api = tokio::spawn(serve_connections(
             self.api,
             served(self.router, self.tls),
@@ -352,7 +365,7 @@ impl Server {
         // Receivers live as long as the tasks; if those are gone there is nothing to tell.
         let _ = self.draining.send(true);
         let _ = api.await;
-        for watching in [certificates, issuer_keys].into_iter().flatten() {
+        for watching in [certificates, issuer_keys, retention].into_iter().flatten() {
             let _ = watching.await;
         }
         if let (Some(task), Some(metering)) = (metering, self.self_metering) {

@@ -15,7 +15,7 @@ use super::{ServiceError, access::require_operator, audit::AuditTrail};
 use crate::{
     domain::audit::{Actor, AuditAction},
     store::{
-        StoreError, UsageStore,
+        LogHead, StoreError, UsageStore,
         backup::{BackupEnd, BackupRefusal, BackupRequest, BackupSection, put_entry},
     },
 };
@@ -74,6 +74,20 @@ impl Backups {
         stopping: watch::Receiver<bool>,
     ) -> Self {
         Self { store, audit, slot: Arc::new(Semaphore::new(1)), limits, stopping }
+    }
+
+    /// Where the log ends.
+    ///
+    /// # Errors
+    /// [`ServiceError::PermissionDenied`] for anybody but the operator, [`ServiceError::FailedPrecondition`] if the store
+    /// has no log.
+    pub async fn log_head(&self, actor: &Actor) -> Result<LogHead, ServiceError> {
+        require_operator(actor)?;
+        let store = Arc::clone(&self.store);
+        // It waits for the commit that is under way.
+        let head = tokio::task::spawn_blocking(move || store.log_head()).await;
+        head.map_err(|error| ServiceError::Internal(error.to_string().into()))?
+            .ok_or_else(|| ServiceError::FailedPrecondition("this store has no log".into()))
     }
 
     /// Begins a backup. It ends with [`BackupMessage::End`] or with an error, and is given up if the receiver is dropped.

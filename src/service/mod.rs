@@ -15,11 +15,12 @@ mod error;
 mod page;
 pub mod product_usage;
 pub mod reports;
+pub mod retention;
 mod store_reads;
 #[cfg(test)]
 mod testing;
 pub mod usage_batches;
 pub mod usage_queries;
 
-pub use error::{FieldViolation, ServiceError};
+pub use error::{FieldViolation, FirstBatch, ServiceError};
 pub use page::{Page, PageRequest};

@@ -8,11 +8,8 @@ use std::io::{self, Read};
 
 use uuid::Uuid;
 
-use super::StoreError;
-use crate::domain::usage::LogSequence;
+use super::{LogHead, LogPosition, StoreError};
 
-/// Bytes of a link of the log.
-pub const LINK_BYTES: usize = 32;
 /// Bytes of the largest value that an entry can have.
 pub const ENTRY_VALUE_BYTES_MAX: usize = 64 << 10;
 /// Stands for the length of a value that is not there.
@@ -37,29 +34,11 @@ impl BackupSection {
     pub const ALL: [Self; 3] = [Self::Index, Self::State, Self::Log];
 }
 
-/// A place in the log: after a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogPosition {
-    /// The value's sequence; 0 before the first one.
-    pub sequence: LogSequence,
-    /// The value's link, which the next value holds; zeros before the first one.
-    pub link: [u8; LINK_BYTES],
-}
-
-/// Where an increment begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BackupPoint {
-    /// The store of the backup before.
-    pub store_id: Uuid,
-    /// Where that backup ended.
-    pub position: LogPosition,
-}
-
 /// Asks for a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BackupRequest {
     /// Only what came after this; `None` for a full one.
-    pub after: Option<BackupPoint>,
+    pub after: Option<LogHead>,
     /// Reads no faster than so many bytes a second; at least 1.
     pub bytes_per_second_max: u64,
 }
@@ -90,8 +69,9 @@ pub enum BackupRefusal {
     OtherStore,
     /// The log does not go through the end of the backup before.
     #[error(
-        "the last backup ends at a place that the store's log does not have: the store was restored to an earlier one, or \
-         has lost records; a full backup begins anew"
+        "the last backup ends at a place that the store's log does not have: the store was restored to an earlier one, has \
+         lost records, or keeps them for less time (--retain-records) than there was between backups; a full backup begins \
+         anew"
     )]
     NotInLog,
     /// One is being made.

@@ -25,6 +25,9 @@ pub enum StoreError {
     /// A decision named a log sequence at which the record does not stand.
     #[error("no such record at log sequence {}", .0.0)]
     NotAtSequence(LogSequence),
+    /// What stood at a log sequence was dropped, being older than records are kept. It still counts.
+    #[error("what was stored at log sequence {} is no longer kept", .0.0)]
+    Dropped(LogSequence),
     /// A value is outside what the store can represent.
     #[error("cannot be stored: {0}")]
     Unrepresentable(&'static str),

@@ -46,6 +46,7 @@ mod reports_api;
 mod rest;
 mod rest_differential;
 mod rest_openapi;
+mod retention;
 mod secrecy;
 mod self_metering;
 mod sign_in;

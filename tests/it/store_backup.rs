@@ -11,8 +11,8 @@ use meterd::{
         verdict::Decision,
     },
     store::{
-        StoreError, UsageStore,
-        backup::{BackupPoint, BackupRefusal, BackupRequest, BackupSection, LogPosition},
+        LogHead, LogPosition, StoreError, UsageStore,
+        backup::{BackupRefusal, BackupRequest, BackupSection},
         document::Collection,
         sled::{OpenError, SledStore, StoreOptions, verify},
     },
@@ -299,7 +299,7 @@ fn an_increment_of_another_history_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let (store, mut changes) = store_in(&directory.path().join("store"));
     let full = back_up(&store, None, || {}).unwrap();
-    let refused = |store: &SledStore, point: BackupPoint| match back_up(store, Some(point), || {}) {
+    let refused = |store: &SledStore, point: LogHead| match back_up(store, Some(point), || {}) {
         Err(StoreError::CannotBackUp(refusal)) => refusal,
         other => panic!("{:?}", other.map(|backup| backup.end)),
     };
@@ -321,7 +321,7 @@ fn an_increment_of_another_history_is_refused() {
     // What both have in common can be gone on from.
     back_up(&fork, Some(full.point()), || {}).unwrap();
     let beginning = LogPosition { sequence: Default::default(), link: [0; 32] };
-    let point = BackupPoint { position: beginning, ..full.point() };
+    let point = LogHead { position: beginning, ..full.point() };
     back_up(&fork, Some(point), || {}).unwrap();
 }
 

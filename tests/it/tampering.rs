@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use meterd::{
     domain::usage::LogSequence,
     store::{
-        UsageStore,
-        sled::{LogHead, SledStore, StoreOptions, verify, verify_against},
+        LogHead, UsageStore,
+        sled::{SledStore, StoreOptions, verify, verify_against},
     },
 };
 use uuid::Uuid;
@@ -154,7 +154,7 @@ fn a_log_that_begins_with_another_chunk_is_no_beginning() {
 
 /// Where the log of an untouched store ends.
 fn head(directory: &Path) -> LogHead {
-    SledStore::open(StoreOptions::new(directory)).unwrap().log_head()
+    SledStore::open(StoreOptions::new(directory)).unwrap().log_head().unwrap()
 }
 
 fn differences_from(directory: &Path, known: &LogHead) -> Vec<String> {
@@ -166,12 +166,12 @@ fn a_log_that_went_on_still_leads_through_where_it_ended() {
     let directory = tempfile::tempdir().unwrap();
     write_store(directory.path());
     let known = head(directory.path());
-    assert_eq!(known.sequence, LogSequence(10));
+    assert_eq!(known.position.sequence, LogSequence(10));
     {
         let store = SledStore::open(StoreOptions::new(directory.path())).unwrap();
         commit(&store, submission("alpha", vec![record(1000, "sku", 5, now())]), now()).unwrap();
-        assert_eq!(store.log_head().sequence, LogSequence(11));
-        assert_ne!(store.log_head().link, known.link);
+        assert_eq!(store.log_head().unwrap().position.sequence, LogSequence(11));
+        assert_ne!(store.log_head().unwrap().position.link, known.position.link);
     }
     assert_eq!(differences_from(directory.path(), &known), Vec::<String>::new());
     let other = LogHead { store_id: Uuid::from_u128(1), ..known };

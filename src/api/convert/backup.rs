@@ -6,7 +6,10 @@ use crate::{
     api::pb::meterd::v1 as pb,
     domain::usage::LogSequence,
     service::{FieldViolation, ServiceError, backups::BackupMessage},
-    store::backup::{BackupEnd, BackupPoint, BackupRequest, BackupSection, LogPosition},
+    store::{
+        LogHead, LogPosition,
+        backup::{BackupEnd, BackupRequest, BackupSection},
+    },
 };
 
 /// How fast is read if nothing is said.
@@ -21,12 +24,26 @@ pub(in crate::api) fn request_from_proto(
         0 => BYTES_PER_SECOND_DEFAULT,
         bytes => bytes,
     };
-    Ok(BackupRequest { after: after.map(point_from_proto).transpose()?, bytes_per_second_max })
+    Ok(BackupRequest { after: after.map(after_from_proto).transpose()?, bytes_per_second_max })
 }
 
-fn point_from_proto(point: pb::BackupPoint) -> Result<BackupPoint, ServiceError> {
-    let store_id = Uuid::try_parse(&point.store_id);
-    let position = point.position.and_then(position_from_proto);
+/// Where a log ends.
+pub(crate) fn head_to_proto(head: &LogHead) -> pb::LogHead {
+    pb::LogHead {
+        store_id: head.store_id.to_string(),
+        position: Some(position_to_proto(&head.position)),
+    }
+}
+
+/// Where a log ends; `None` if it lacks something.
+pub(crate) fn head_from_proto(head: pb::LogHead) -> Option<LogHead> {
+    let store_id = Uuid::try_parse(&head.store_id).ok()?;
+    Some(LogHead { store_id, position: position_from_proto(head.position?)? })
+}
+
+fn after_from_proto(head: pb::LogHead) -> Result<LogHead, ServiceError> {
+    let store_id = Uuid::try_parse(&head.store_id);
+    let position = head.position.and_then(position_from_proto);
     let mut violations = Vec::new();
     if store_id.is_err() {
         violations.push(FieldViolation::new("after.store_id", "must be a uuid"));
@@ -36,7 +53,7 @@ fn point_from_proto(point: pb::BackupPoint) -> Result<BackupPoint, ServiceError>
         violations.push(FieldViolation::new("after.position", description));
     }
     match (store_id, position) {
-        (Ok(store_id), Some(position)) => Ok(BackupPoint { store_id, position }),
+        (Ok(store_id), Some(position)) => Ok(LogHead { store_id, position }),
         _ => Err(ServiceError::InvalidArgument(violations)),
     }
 }

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     domain::usage::LogSequence,
-    store::backup::{BackupSection, LINK_BYTES, LogPosition},
+    store::{LINK_BYTES, LogPosition, backup::BackupSection},
 };
 
 /// Its name in the directory of a backup.

@@ -30,7 +30,7 @@ use super::{
 use crate::{
     config::ByteSize,
     service::clock::{Clock as _, SystemClock},
-    store::backup::{BackupPoint, BackupRequest},
+    store::{LogHead, backup::BackupRequest},
 };
 
 /// Back a store up into a directory while its server goes on serving; operators only
@@ -106,9 +106,9 @@ impl BackupCommand {
 }
 
 /// Where a backup ended.
-pub(super) fn point(backup: &StoredBackup) -> anyhow::Result<BackupPoint> {
+pub(super) fn point(backup: &StoredBackup) -> anyhow::Result<LogHead> {
     let unreadable = || format!("the manifest of {} is damaged", backup.path.display());
-    Ok(BackupPoint {
+    Ok(LogHead {
         store_id: backup.manifest.store_id.parse().with_context(unreadable)?,
         position: backup.manifest.through.position().with_context(unreadable)?,
     })

@@ -37,10 +37,7 @@ pub(super) async fn read_served(
 ) -> CommandResult<BackupEnd> {
     let mut client = StoreServiceClient::new(server.connect().await?);
     let request = StreamBackupRequest {
-        after: request.after.map(|point| pb::BackupPoint {
-            store_id: point.store_id.to_string(),
-            position: Some(wire_backup::position_to_proto(&point.position)),
-        }),
+        after: request.after.as_ref().map(wire_backup::head_to_proto),
         bytes_per_second_max: request.bytes_per_second_max,
     };
     let answer = client.stream_backup(request).await.map_err(|status| call_failed(&status))?;

@@ -10,11 +10,10 @@ use super::keys::{PrivateKey, PublicKey};
 use crate::{
     cli::{CommandError, CommandResult},
     domain::usage::LogSequence,
-    store::sled::LogHead,
+    store::{LINK_BYTES, LogHead, LogPosition},
 };
 
 const FORMAT: u32 = 1;
-const LINK_BYTES: usize = 32;
 
 /// Where a log ended, and who says so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,14 +30,14 @@ pub(in crate::cli) struct SignedHead {
 
 impl SignedHead {
     pub(super) fn sign(head: &LogHead, key: &PrivateKey) -> Self {
-        let link = head.link.iter().fold(String::new(), |mut text, byte| {
+        let link = head.position.link.iter().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
             text
         });
         let unsigned = Self {
             format: FORMAT,
             store_id: head.store_id.to_string(),
-            sequence: head.sequence.0,
+            sequence: head.position.sequence.0,
             link,
             signature: String::new(),
         };
@@ -84,7 +83,8 @@ impl SignedHead {
         let link = link(&self.link)
             .ok_or_else(|| CommandError::failed("the checkpoint's link is not a SHA-256"))?;
         let store_id = self.store_id.parse().context("the checkpoint names no store")?;
-        Ok(LogHead { store_id, sequence: LogSequence(self.sequence), link })
+        let position = LogPosition { sequence: LogSequence(self.sequence), link };
+        Ok(LogHead { store_id, position })
     }
 }
 
@@ -107,7 +107,8 @@ mod tests {
     use super::*;
 
     fn head() -> LogHead {
-        LogHead { store_id: Uuid::from_u128(7), sequence: LogSequence(42), link: [0xa5; 32] }
+        let position = LogPosition { sequence: LogSequence(42), link: [0xa5; 32] };
+        LogHead { store_id: Uuid::from_u128(7), position }
     }
 
     #[test]

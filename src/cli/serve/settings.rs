@@ -44,6 +44,8 @@ const SIGNING_KEYS: &str = "signing-keys.json";
 const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 const CACHE_BYTES_MIN: u64 = 1 << 20;
 const QUERY_RETENTION_DAYS_MAX: u64 = 366;
+const RETAIN_RECORDS_MIN: Duration = Duration::from_hours(24);
+const RETAIN_RECORDS_MIN_DEV: Duration = Duration::from_secs(1);
 const MESSAGE_BYTES_MIN: u64 = 64 << 10;
 const TEN: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
@@ -92,6 +94,7 @@ impl Settings {
             window: window(&options)?,
             queries: query_limits(&options)?,
             backups: BackupLimits::default(),
+            retain_records: retain_records(&options, dev)?,
             spill: data_dir(&options).to_owned(),
             self_metering: options.self_metering != Some(Switch::Off),
             access_log: access_log_rules(&options)?,
@@ -290,6 +293,21 @@ fn query_limits(options: &ServeOptions) -> CommandResult<QueryLimits> {
         limits.retention = SignedDuration::try_from(retention).context("query-retention")?;
     }
     Ok(limits)
+}
+
+fn retain_records(options: &ServeOptions, dev: bool) -> CommandResult<Option<SignedDuration>> {
+    let Some(given) = options.retain_records else { return Ok(None) };
+    let least = if dev { RETAIN_RECORDS_MIN_DEV } else { RETAIN_RECORDS_MIN };
+    // What was kept for too short a time does not come back.
+    if given.0 < least {
+        return Err(CommandError::usage(format!(
+            "retain-records is {given}, at least {} is needed",
+            HumanDuration(least)
+        )));
+    }
+    SignedDuration::try_from(given.0)
+        .map(Some)
+        .map_err(|_| CommandError::usage(format!("retain-records is {given}, which is too long")))
 }
 
 fn window(options: &ServeOptions) -> CommandResult<AcceptanceWindow> {

@@ -2,7 +2,8 @@
 
 use super::{
     engine::Engine, head::Head, identity::Identity, index::background::Index,
-    options::StoreOptions, organizations::Organizations, rollup::layer::Rollups, state::State,
+    options::StoreOptions, organizations::Organizations, retention::Retention,
+    rollup::layer::Rollups, state::State,
 };
 
 pub(super) struct Core {
@@ -14,4 +15,5 @@ pub(super) struct Core {
     pub(super) index: Index,
     pub(super) rollups: Rollups,
     pub(super) state: State,
+    pub(super) retention: Retention,
 }

@@ -28,6 +28,8 @@ pub enum FaultPoint {
     ManifestPublish,
     /// Pages of a dead run are about to be removed.
     RunRemoval,
+    /// Old values of the log are about to be dropped.
+    LogDrop,
     /// A catalog change is about to be written.
     CatalogWrite,
     /// Documents are about to be written.

@@ -21,6 +21,8 @@ pub(super) enum KeySpace {
     Organization = 0x03,
     /// Log sequence → chunk of records.
     Log = 0x10,
+    /// Where the log begins, and what was before: one entry.
+    LogFloor = 0x11,
     /// Run, page → sorted uuids.
     RunPage = 0x20,
     /// Run, part → first keys of pages.
@@ -33,6 +35,8 @@ pub(super) enum KeySpace {
     AssetRollup = 0x31,
     /// Organization, client, template, method, user, platform, month → totals by day and class of statuses.
     ApiRollup = 0x32,
+    /// Key of a row → what the part of the log that was dropped adds up to.
+    RetiredRow = 0x33,
     /// Organization, product → product.
     CatalogProduct = 0x40,
     /// Organization, product, SKU → SKU.
@@ -57,17 +61,19 @@ pub(super) enum KeySpace {
 
 impl KeySpace {
     /// Every kind.
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 22] = [
         Self::Format,
         Self::Manifest,
         Self::Organization,
         Self::Log,
+        Self::LogFloor,
         Self::RunPage,
         Self::RunFences,
         Self::RunFilter,
         Self::Rollup,
         Self::AssetRollup,
         Self::ApiRollup,
+        Self::RetiredRow,
         Self::CatalogProduct,
         Self::CatalogSku,
         Self::CatalogInstance,
@@ -152,8 +158,8 @@ mod tests {
         assert_eq!(
             bytes,
             [
-                0x01, 0x02, 0x03, 0x10, 0x20, 0x21, 0x22, 0x30, 0x31, 0x32, 0x40, 0x41, 0x42, 0x43,
-                0x50, 0x51, 0x52, 0x53, 0x54, 0x60
+                0x01, 0x02, 0x03, 0x10, 0x11, 0x20, 0x21, 0x22, 0x30, 0x31, 0x32, 0x33, 0x40, 0x41,
+                0x42, 0x43, 0x50, 0x51, 0x52, 0x53, 0x54, 0x60
             ]
         );
     }

@@ -15,6 +15,7 @@ mod catalog;
 mod codec;
 mod commit;
 mod core;
+mod derived;
 mod documents;
 mod durability;
 mod engine;
@@ -30,6 +31,7 @@ mod pages;
 mod probe;
 mod recovery;
 mod replay;
+mod retention;
 mod rollup;
 mod state;
 mod verify;
@@ -46,8 +48,8 @@ use uuid::Uuid;
 
 pub use backup::restore::Restore;
 pub use faults::{FaultAction, FaultPoint, Faults};
-pub use log::chain::LogHead;
 pub use options::{OpenError, StoreOptions};
+pub use retention::DroppedCounts;
 pub use verify::{
     DIFFERENCES_MAX, VerifyPhase, VerifyProgress, VerifyReport, verify, verify_against,
 };
@@ -62,8 +64,9 @@ use self::{
     },
 };
 use super::{
-    ApiTotalsVisitor, AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult,
-    Reported, StoreError, StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
+    ApiTotalsVisitor, AssetTotalsVisitor, CommitDecisions, CommitGroup, LogHead, LogPosition,
+    Probe, ProbeResult, RecordsDropped, Reported, StoreError, StoreStatistics, StoreStatus,
+    TotalsVisitor, UsageStore,
     backup::{BackupEnd, BackupRequest, BackupSink},
     document::{Collection, Document, DocumentChange, Page},
 };
@@ -163,13 +166,6 @@ impl SledStore {
         self.core.index.is_idle()
     }
 
-    /// Where the log ends: everything acknowledged before is in it. Waits for the commit that is under way.
-    #[must_use]
-    pub fn log_head(&self) -> LogHead {
-        let end = self.end.lock();
-        LogHead { store_id: self.store_id(), sequence: end.last, link: end.link.0 }
-    }
-
     /// The identity that the store was created with.
     #[must_use]
     pub fn store_id(&self) -> Uuid {
@@ -246,7 +242,7 @@ impl UsageStore for SledStore {
         &self,
         organization: &OrganizationId,
         wanted: &[(Uuid, LogSequence)],
-    ) -> Result<Vec<StoredApiEvent>, StoreError> {
+    ) -> Result<Vec<Option<StoredApiEvent>>, StoreError> {
         log::read::events_at(&self.core, organization, wanted)
     }
 
@@ -382,6 +378,16 @@ impl UsageStore for SledStore {
         backup::back_up(&self.core, request, sink)
     }
 
+    fn log_head(&self) -> Option<LogHead> {
+        let end = self.end.lock();
+        let position = LogPosition { sequence: end.last, link: end.link.0 };
+        Some(LogHead { store_id: self.store_id(), position })
+    }
+
+    fn drop_records(&self, stored_before: Timestamp) -> Result<RecordsDropped, StoreError> {
+        retention::drop_before(&self.core, &self.end, stored_before)
+    }
+
     fn token_key(&self) -> [u8; 16] {
         self.core.identity.token_key
     }
@@ -403,6 +409,7 @@ impl UsageStore for SledStore {
         StoreStatistics {
             records: index.keys(),
             last_sequence: self.core.rollups.through(),
+            dropped_chunks: self.core.retention.floor().counts.chunks,
             index_runs: index.snapshot.load().runs.len(),
             index_bytes: index.bytes(),
             background_bytes_owed: index.flush_pacer.owed_bytes() + index.merge_pacer.owed_bytes(),

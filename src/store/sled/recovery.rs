@@ -25,6 +25,7 @@ use super::{
     options::{OpenError, StoreOptions},
     organizations::Organizations,
     replay::{IncludedRows, Replay},
+    retention::{LogFloor, Retention},
     rollup::layer::Rollups,
     state::State,
 };
@@ -44,6 +45,11 @@ pub(super) fn load(engine: Engine, options: StoreOptions) -> Result<(Core, LogEn
     let organizations = Organizations::load(&engine)?;
     let mut manifest = Manifest::load(&engine)?;
     find_left_over_runs(&engine, &mut manifest)?;
+    let floor = LogFloor::load(&engine)?;
+    if floor.first() > LogSequence(1) && floor.first() > manifest.checkpoint {
+        // An open replays from the checkpoint on, and needs the value there.
+        return Err(missing(manifest.checkpoint).into());
+    }
     let hasher = KeyHasher::new(&identity.hash_seed);
     let rollups = Rollups::default();
     let mut live = Memtable::new(hasher, options.memtable_keys_max);
@@ -70,8 +76,10 @@ pub(super) fn load(engine: Engine, options: StoreOptions) -> Result<(Core, LogEn
     }
     let head = Head::open(&options.data_dir, identity.store_id, end.last)?;
     let index = Index::new(&options, hasher, manifest, runs, live);
-    let state = State::default();
-    Ok((Core { engine, options, identity, head, organizations, index, rollups, state }, end))
+    let (state, retention) = (State::default(), Retention::new(floor));
+    let core =
+        Core { engine, options, identity, head, organizations, index, rollups, state, retention };
+    Ok((core, end))
 }
 
 fn load_runs(engine: &Engine, manifest: &Manifest) -> Result<Vec<Arc<Run>>, StoreError> {
@@ -132,7 +140,7 @@ fn replay_log(replay: &mut Replay<'_>, checkpoint: LogSequence) -> Result<LogEnd
         }
         let (entry, previous) = LogEntry::decode_linked(expected, &value)?;
         chain.follow(expected, &value, previous)?;
-        let asset_usages = replay.entry(&entry)?;
+        let asset_usages = replay.entry(expected, &entry)?;
         end = LogEnd {
             last: expected,
             link: chain.link(),

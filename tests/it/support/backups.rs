@@ -17,8 +17,8 @@ use meterd::{
         verdict::Decision,
     },
     store::{
-        StoreError, UsageStore,
-        backup::{BackupEnd, BackupPoint, BackupRequest, BackupSection},
+        LogHead, StoreError, UsageStore,
+        backup::{BackupEnd, BackupRequest, BackupSection},
         document::{Collection, DocumentChange, Page},
         sled::{OpenError, Restore, SledStore, StoreOptions},
     },
@@ -40,8 +40,8 @@ pub struct Backup {
 
 impl Backup {
     /// Where the next one goes on.
-    pub fn point(&self) -> BackupPoint {
-        BackupPoint { store_id: self.end.store_id, position: self.end.through }
+    pub fn point(&self) -> LogHead {
+        LogHead { store_id: self.end.store_id, position: self.end.through }
     }
 
     fn section(&self, wanted: BackupSection) -> impl Iterator<Item = &Entry> {
@@ -52,7 +52,7 @@ impl Backup {
 /// Backs a store up; `between` is called after every entry.
 pub fn back_up(
     store: &dyn UsageStore,
-    after: Option<BackupPoint>,
+    after: Option<LogHead>,
     mut between: impl FnMut(),
 ) -> Result<Backup, StoreError> {
     let mut entries = Vec::new();

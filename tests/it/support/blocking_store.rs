@@ -131,7 +131,7 @@ impl UsageStore for BlockingStore {
         &self,
         organization: &OrganizationId,
         wanted: &[(Uuid, LogSequence)],
-    ) -> Result<Vec<StoredApiEvent>, StoreError> {
+    ) -> Result<Vec<Option<StoredApiEvent>>, StoreError> {
         self.memory.original_events(organization, wanted)
     }
 

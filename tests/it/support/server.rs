@@ -144,6 +144,7 @@ impl TestServer {
             self_metering: setup.self_metering,
             queries: setup.queries,
             backups: setup.backups,
+            retain_records: None,
             spill: std::env::temp_dir(),
             access_log: AccessLogRules::new(
                 &["/v1/products/{id}".to_owned()],

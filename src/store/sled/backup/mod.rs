@@ -33,21 +33,14 @@ use super::{
     core::Core,
     identity::store_uuid,
     index::{manifest::Manifest, run::damaged},
-    keyspace::{KeySpace, log_key, log_sequence},
-    log::{
-        self,
-        chain::{Chain, Link},
-        read::missing,
-    },
+    keyspace::{KeySpace, log_key},
+    log::{self, chain::Chain, read::missing},
 };
 use crate::{
     domain::usage::LogSequence,
     store::{
-        StoreError,
-        backup::{
-            BackupEnd, BackupPoint, BackupRefusal, BackupRequest, BackupSection, BackupSink,
-            LogPosition,
-        },
+        LogHead, LogPosition, StoreError,
+        backup::{BackupEnd, BackupRefusal, BackupRequest, BackupSection, BackupSink},
     },
 };
 
@@ -60,13 +53,15 @@ pub(super) fn back_up(
     request: &BackupRequest,
     sink: &mut BackupSink<'_>,
 ) -> Result<BackupEnd, StoreError> {
+    // What is read first tells where the log begins, and what is read last is its values.
+    let _whole = core.retention.pause();
     let mut backup = Backup { core, sink, pace: Pace::new(request.bytes_per_second_max) };
     let (mut chain, through) = match &request.after {
         None => {
             backup.index()?;
             let through = backup.state()?;
             backup.batch_places(through)?;
-            (backup.beginning(through)?, through)
+            (core.retention.floor().before, through)
         }
         Some(point) => {
             let chain = continued(core, point)?;
@@ -79,7 +74,7 @@ pub(super) fn back_up(
 }
 
 /// Where an increment begins, if that is in the log.
-fn continued(core: &Core, point: &BackupPoint) -> Result<Chain, StoreError> {
+fn continued(core: &Core, point: &LogHead) -> Result<Chain, StoreError> {
     if point.store_id != store_uuid(&core.identity) {
         return Err(BackupRefusal::OtherStore.into());
     }
@@ -92,8 +87,7 @@ fn continued(core: &Core, point: &BackupPoint) -> Result<Chain, StoreError> {
             let is_linked = log::previous_link(sequence, &value)?.is_some();
             Some(Chain::after(sequence, &value, is_linked))
         }
-        None if sequence == LogSequence(0) => Some(Chain::start()),
-        None => None,
+        None => Some(core.retention.floor().before).filter(|chain| chain.last() == sequence),
     };
     here.filter(|chain| position(chain) == point.position)
         .ok_or_else(|| BackupRefusal::NotInLog.into())
@@ -148,6 +142,10 @@ impl Backup<'_, '_> {
             }
         }
         drop(pin);
+        let floor = KeySpace::LogFloor.only();
+        if let Some(value) = core.engine.get(&floor)? {
+            self.entry(BackupSection::Index, &floor, Some(&value))?;
+        }
         for space in ROW_SPACES {
             for entry in core.engine.prefix(&space.only()) {
                 let (key, value) = entry?;
@@ -182,17 +180,6 @@ impl Backup<'_, '_> {
             }
         }
         Ok(())
-    }
-
-    /// Before the first value of the log.
-    fn beginning(&self, through: LogSequence) -> Result<Chain, StoreError> {
-        let mut values = self.core.engine.range(log_key(LogSequence(0))..=log_key(through));
-        let Some((key, value)) = values.next().transpose()? else {
-            return Ok(Chain::start());
-        };
-        let first = log_sequence(&key).unwrap_or_default();
-        let previous = log::previous_link(first, &value)?.unwrap_or(Link::START);
-        Ok(Chain::at(LogSequence(first.0.saturating_sub(1)), previous))
     }
 
     /// The values after a place, each of which must follow the one before.

@@ -16,8 +16,8 @@ use super::sections::belongs;
 use crate::{
     domain::usage::LogSequence,
     store::{
-        StoreError,
-        backup::{BackupPoint, BackupSection, LogPosition},
+        LogHead, LogPosition, StoreError,
+        backup::BackupSection,
         sled::{
             SledStore,
             batches::{self, BatchPlace},
@@ -204,7 +204,7 @@ impl Restore {
             live: &mut core.index.live.write(),
             included,
         };
-        end.asset_usages += replay.entry(&entry)?;
+        end.asset_usages += replay.entry(sequence, &entry)?;
         end.last = sequence;
         end.link = self.chain.link();
         end.last_stored_time = entry.stored_time();
@@ -221,12 +221,12 @@ impl Restore {
     ///
     /// # Errors
     /// [`OpenError`] if it is another store, if the log ends elsewhere, or if something cannot be written.
-    pub fn finish(mut self, end_of_backup: &BackupPoint) -> Result<(), OpenError> {
+    pub fn finish(mut self, end_of_backup: &LogHead) -> Result<(), OpenError> {
         self.start_replaying()?;
         let Phase::Replaying { store, .. } = self.phase else {
             return Err(StoreError::Closed.into());
         };
-        let BackupPoint { store_id, position: through } = end_of_backup;
+        let LogHead { store_id, position: through } = end_of_backup;
         if store.store_id() != *store_id {
             let what = format!("backup: its entries are of the store {}", store.store_id());
             return Err(StoreError::Damaged(what.into()).into());

@@ -5,9 +5,9 @@ use crate::store::{backup::BackupSection, sled::keyspace::KeySpace};
 /// Kinds of entries that hold a run.
 pub(super) const RUN_SPACES: [KeySpace; 3] =
     [KeySpace::RunPage, KeySpace::RunFences, KeySpace::RunFilter];
-/// Kinds of entries that are rows of totals.
-pub(super) const ROW_SPACES: [KeySpace; 3] =
-    [KeySpace::Rollup, KeySpace::AssetRollup, KeySpace::ApiRollup];
+/// Kinds of entries that are rows of totals, and what was dropped of them.
+pub(super) const ROW_SPACES: [KeySpace; 4] =
+    [KeySpace::Rollup, KeySpace::AssetRollup, KeySpace::ApiRollup, KeySpace::RetiredRow];
 
 /// Whether entries of this kind are in a section.
 pub(super) fn belongs(section: BackupSection, key: &[u8]) -> bool {
@@ -26,6 +26,8 @@ fn section_of(space: KeySpace) -> BackupSection {
         | KeySpace::Rollup
         | KeySpace::AssetRollup
         | KeySpace::ApiRollup
+        | KeySpace::LogFloor
+        | KeySpace::RetiredRow
         | KeySpace::UsageBatch => BackupSection::Index,
         KeySpace::Format
         | KeySpace::Organization
@@ -49,7 +51,8 @@ mod tests {
 
     #[test]
     fn a_backup_reads_every_kind_of_entry() {
-        let index = [&RUN_SPACES[..], &ROW_SPACES, &[KeySpace::Manifest, KeySpace::UsageBatch]];
+        let beside_runs = [KeySpace::Manifest, KeySpace::UsageBatch, KeySpace::LogFloor];
+        let index = [&RUN_SPACES[..], &ROW_SPACES, &beside_runs];
         let beside = [&state::SPACES[..], &[KeySpace::Format, KeySpace::Organization]];
         let read = [
             (BackupSection::Index, index.concat()),

@@ -296,6 +296,16 @@ impl Index {
         }
     }
 
+    /// Everything up to here is in the runs and in the stored totals.
+    pub(in crate::store::sled) fn checkpoint(&self) -> LogSequence {
+        self.manifest.lock().checkpoint
+    }
+
+    /// Whether there is something that the flusher still has to write, and with it a later checkpoint to come.
+    pub(in crate::store::sled) fn has_frozen(&self) -> bool {
+        !self.hands.lock().to_flush.is_empty()
+    }
+
     /// Gives out a run id that no run has had.
     pub(super) fn new_run_id(&self) -> u32 {
         let mut manifest = self.manifest.lock();

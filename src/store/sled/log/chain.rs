@@ -3,15 +3,11 @@
 //! well; what tells then is a signed checkpoint that is kept elsewhere (`meterd checkpoint`).
 
 use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
 
 use crate::{
     domain::usage::LogSequence,
-    store::{StoreError, sled::keyspace::log_key},
+    store::{LINK_BYTES, StoreError, sled::keyspace::log_key},
 };
-
-/// Bytes of a link.
-pub(in crate::store::sled) const LINK_BYTES: usize = 32;
 
 /// What stands for a value of the log in the value after it: SHA-256 of its key and all its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,19 +26,8 @@ impl Link {
     }
 }
 
-/// Where a log ends, which stands for all that is in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogHead {
-    /// Whose log.
-    pub store_id: Uuid,
-    /// The last value; 0 if there is none.
-    pub sequence: LogSequence,
-    /// SHA-256 of the last value, which holds that of the one before, and so on; zeros if there is none.
-    pub link: [u8; LINK_BYTES],
-}
-
 /// Goes along the log and sees that each value follows the one before.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store::sled) struct Chain {
     last: LogSequence,
     link: Link,
@@ -64,6 +49,16 @@ impl Chain {
     /// After a value that says, or does not, what it follows.
     pub(in crate::store::sled) fn after(last: LogSequence, value: &[u8], linked: bool) -> Self {
         Self { last, link: Link::of(last, value), linked }
+    }
+
+    /// After a value that is no longer there.
+    pub(in crate::store::sled) fn resumed(last: LogSequence, link: Link, linked: bool) -> Self {
+        Self { last, link, linked }
+    }
+
+    /// Whether the last value says what it follows.
+    pub(in crate::store::sled) fn is_linked(&self) -> bool {
+        self.linked
     }
 
     /// The sequence of the last value.

@@ -11,17 +11,15 @@ pub(super) mod read;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use self::{
-    api_events::ApiEvents,
-    batch_part::BatchPart,
-    chain::{LINK_BYTES, Link},
-    chunk::Chunk,
-};
+use self::{api_events::ApiEvents, batch_part::BatchPart, chain::Link, chunk::Chunk};
 use super::{
     codec::{self, Malformed, Reader},
     keyspace::log_key,
 };
-use crate::{domain::usage::LogSequence, store::StoreError};
+use crate::{
+    domain::usage::LogSequence,
+    store::{LINK_BYTES, StoreError},
+};
 
 /// The body of a value is its kind and its content; of this version, the [`Link`] of the value before comes first.
 const VERSION: u8 = 2;
@@ -170,7 +168,7 @@ fn malformed(sequence: LogSequence, error: Malformed) -> StoreError {
 }
 
 /// Every 64-bit number of nanoseconds is a timestamp of the supported range (years 1677 to 2262).
-fn timestamp(nanos: i64) -> Timestamp {
+pub(super) fn timestamp(nanos: i64) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or_default()
 }
 
