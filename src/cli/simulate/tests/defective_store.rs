@@ -163,7 +163,7 @@ impl UsageStore for DefectiveStore {
         &self,
         organization: &OrganizationId,
         wanted: &[(Uuid, LogSequence)],
-    ) -> Result<Vec<StoredApiEvent>, StoreError> {
+    ) -> Result<Vec<Option<StoredApiEvent>>, StoreError> {
         self.sled.original_events(organization, wanted)
     }
 

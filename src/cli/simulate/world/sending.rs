@@ -10,7 +10,7 @@ use crate::{
     },
     domain::limits::WRITE_RECORDS_MAX,
     service::{
-        ServiceError,
+        FirstBatch, ServiceError,
         api_usage::EventVerdict,
         committer::Admission,
         product_usage::{QueuedReport, RecordVerdict, UsageReport},
@@ -131,7 +131,8 @@ impl Engine {
     async fn batch(&self, call: &Call, id: &str, usages: Vec<RawAssetUsage>) -> Answer {
         match self.batches.report(&call.caller, id, usages).await {
             Ok(usages) => Answer::Batch(BatchOutcome::Recorded { usages }),
-            Err(ServiceError::BatchRecorded { identical, usages, .. }) => {
+            Err(ServiceError::BatchRecorded { first: Some(first), .. }) => {
+                let FirstBatch { identical, usages } = first;
                 Answer::Batch(BatchOutcome::Taken { identical, usages })
             }
             Err(ServiceError::InvalidBatch { violations, unknown_assets }) => {
