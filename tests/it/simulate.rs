@@ -145,7 +145,7 @@ fn sizes_have_limits_with_names() {
         (["--days", "367"], ["--days", "1..=366"]),
         (["--customers", "0"], ["--customers", "1..=10000"]),
         (["--customers", "10001"], ["--customers", "1..=10000"]),
-        (["--seed", "-1"], ["--seed", "invalid"]),
+        (["--seed", "one"], ["--seed", "invalid"]),
     ] {
         let mut command = meterd(&["simulate"]);
         command.args(arguments);

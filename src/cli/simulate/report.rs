@@ -88,7 +88,7 @@ impl Outcome {
     /// Two tables, the violations, and the result.
     pub(super) fn text(&self) -> String {
         let mut text = format!(
-            "{} days from {}, {} customers of {} organizations in {} time zones, which set their clocks {} times\n",
+            "days: {} from {}, customers: {}, organizations: {}, time zones: {}, clock changes: {}\n",
             self.days,
             self.start,
             grouped(self.customers),
