@@ -201,8 +201,10 @@ impl Auditor {
             }
             in_rows += row.total.records;
             let begins_hour = row.start.to_zoned(accounts.zone.clone()).minute() == 0;
+            // Where clocks are set within an hour, it ends there and another begins.
             let is_hour = row.end.duration_since(row.start) <= SignedDuration::from_hours(1)
-                && (begins_hour || changes.contains(&row.start));
+                && (begins_hour || changes.contains(&row.start))
+                && !changes.iter().any(|change| row.start < *change && *change < row.end);
             self.check(Invariant::Hours, row.total == expected && is_hour, || {
                 format!("{} instead of {expected}: {row:?}", row.total)
             });
