@@ -69,6 +69,10 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Connections that were closed at once because too many were open.
     pub connections_refused: Counter,
+    /// Connections of strangers that were closed for others because too many were open.
+    pub connections_displaced: Counter,
+    /// Connections that were closed because their peers did not take their answers.
+    pub connections_stalled: Counter,
     /// Certificates that were to be read again and could not be used.
     pub tls_reload_failures: Counter,
     /// Attempts to read an outside issuer's keys that failed.
@@ -111,6 +115,8 @@ impl Metrics {
             access_log_values_ignored: Family::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
+            connections_displaced: Counter::default(),
+            connections_stalled: Counter::default(),
             tls_reload_failures: Counter::default(),
             issuer_key_failures: Counter::default(),
             queued_records: Gauge::default(),
@@ -165,6 +171,16 @@ impl Metrics {
             "connections_refused",
             "Connections closed at once: too many were open",
             self.connections_refused.clone(),
+        );
+        to.register(
+            "connections_displaced",
+            "Connections without valid credentials that were closed for others: too many were open",
+            self.connections_displaced.clone(),
+        );
+        to.register(
+            "connections_stalled",
+            "Connections closed because their peers did not take their answers",
+            self.connections_stalled.clone(),
         );
         to.register(
             "tls_reload_failures",

@@ -19,6 +19,7 @@ mod oauth;
 mod origins;
 pub mod pb;
 mod product_usage;
+mod request_bytes;
 pub mod rest;
 mod router;
 mod self_metering;
@@ -31,7 +32,7 @@ mod usage_report;
 mod usage_stream;
 mod yandex_sign_in;
 
-pub use actor::PeerAddress;
+pub use actor::{Acquaintance, PeerAddress};
 pub use client_rates::ClientRate;
 pub(crate) use convert::{backup as wire_backup, time as wire_time};
 pub use layers::CallLimits;

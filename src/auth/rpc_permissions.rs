@@ -105,6 +105,25 @@ pub const RPC_ACCESS: &[(&str, Access)] = &[
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Access::Open),
 ];
 
+/// Methods whose callers send a stream.
+pub const CLIENT_STREAMS: &[&str] = &[
+    "/meterd.v1.UsageIngestService/StreamProductUsage",
+    "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+/// Methods that stream either way, so that their callers decide how long they take.
+pub const STREAMS: &[&str] = &[
+    "/meterd.v1.UsageIngestService/StreamProductUsage",
+    "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",
+    "/meterd.v1.UsageReportService/ExportUsageRecords",
+    "/meterd.v1.StoreService/StreamBackup",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
 /// The row of a method; `None` if there is no such method.
 #[must_use]
 pub fn find(path: &str) -> Option<&'static (&'static str, Access)> {

@@ -1,10 +1,12 @@
 //! Putting everything together, and serving it until told to stop.
 
 mod admin;
+mod answers;
 mod connections;
-mod first_bytes;
 mod issuer_keys;
+mod room;
 mod tls;
+mod watched_stream;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -22,7 +24,7 @@ pub use tls::{TlsError, TlsFiles};
 
 use self::{
     admin::{Admin, admin_router},
-    connections::{Served, serve_connections},
+    connections::{Served, bind, serve_connections},
     issuer_keys::IssuerKeys,
     tls::Tls,
 };
@@ -176,8 +178,8 @@ impl Server {
         store: Arc<dyn UsageStore>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ServerError> {
-        let (api, api_address) = listen(config.listen).await?;
-        let (admin, admin_address) = listen(config.admin_listen).await?;
+        let (api, api_address) = listen(config.listen)?;
+        let (admin, admin_address) = listen(config.admin_listen)?;
         let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
         let metrics = Arc::new(Metrics::new());
         let audit = Arc::new(AuditTrail::new(Arc::clone(&store), Arc::clone(&clock)));
@@ -382,9 +384,9 @@ impl Server {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
     let failed = |source| ServerError::Bind { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = bind(address).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }

@@ -35,7 +35,8 @@ impl FieldViolation {
     }
 }
 
-fn shortened(mut text: String, chars_max: usize) -> String {
+/// The beginning of a text that may quote as much of a request as its caller likes.
+pub(crate) fn shortened(mut text: String, chars_max: usize) -> String {
     if let Some((end, _)) = text.char_indices().nth(chars_max) {
         text.truncate(end);
         text.push('…');

@@ -22,5 +22,6 @@ mod testing;
 pub mod usage_batches;
 pub mod usage_queries;
 
+pub(crate) use error::shortened;
 pub use error::{FieldViolation, FirstBatch, ServiceError};
 pub use page::{Page, PageRequest};

@@ -9,6 +9,7 @@
     unreachable_pub
 )]
 
+mod abuse;
 mod access_isolation;
 mod access_log;
 mod access_matrix;

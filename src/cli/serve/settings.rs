@@ -47,6 +47,8 @@ const QUERY_RETENTION_DAYS_MAX: u64 = 366;
 const RETAIN_RECORDS_MIN: Duration = Duration::from_hours(24);
 const RETAIN_RECORDS_MIN_DEV: Duration = Duration::from_secs(1);
 const MESSAGE_BYTES_MIN: u64 = 64 << 10;
+/// Whoever has less patience refuses honest callers.
+const TIMEOUT_MIN: HumanDuration = HumanDuration(Duration::from_secs(1));
 const TEN: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
 /// Everything that `serve` was told, checked.
@@ -234,6 +236,19 @@ fn call_limits(options: &ServeOptions) -> CommandResult<CallLimits> {
     }
     if let Some(calls) = options.calls_in_flight_max {
         limits.calls_in_flight_max = at_least("calls-in-flight-max", calls, 1)?;
+        limits.streams_in_flight_max = calls.div_ceil(2);
+    }
+    if let Some(streams) = options.streams_in_flight_max {
+        limits.streams_in_flight_max = at_least("streams-in-flight-max", streams, 1)?;
+    }
+    if let Some(strangers) = options.strangers_in_flight_max {
+        limits.strangers_in_flight_max = at_least("strangers-in-flight-max", strangers, 1)?;
+    }
+    if let Some(requests) = options.large_requests_max {
+        limits.large_requests_max = at_least("large-requests-max", requests, 1)?;
+    }
+    if let Some(timeout) = options.request_timeout {
+        limits.request_timeout = at_least("request-timeout", timeout, TIMEOUT_MIN)?.0;
     }
     if let Some(messages) = options.stream_messages_in_flight_max {
         limits.stream_messages_in_flight_max =
@@ -260,6 +275,9 @@ fn connection_limits(options: &ServeOptions) -> CommandResult<ConnectionLimits> 
     let mut limits = ConnectionLimits::with_all_descriptors();
     if let Some(connections) = options.connections_max {
         limits.connections_max = at_least("connections-max", connections, 1)?;
+    }
+    if let Some(timeout) = options.answer_timeout {
+        limits.answer_timeout = at_least("answer-timeout", timeout, TIMEOUT_MIN)?.0;
     }
     Ok(limits)
 }
