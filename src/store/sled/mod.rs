@@ -16,6 +16,7 @@ mod codec;
 mod commit;
 mod core;
 mod derived;
+mod directory;
 mod documents;
 mod durability;
 mod engine;
@@ -29,6 +30,7 @@ mod options;
 mod organizations;
 mod pages;
 mod probe;
+mod readable;
 mod recovery;
 mod replay;
 mod retention;
@@ -155,8 +157,9 @@ impl SledStore {
             // Its panics were caught and reported inside.
             let _ = thread.join();
         }
-        if let Err(error) = self.core.head.sync() {
-            tracing::warn!(%error, "cannot sync the head file");
+        let is_well = self.core.engine.flush().is_ok() && self.core.engine.writable().is_ok();
+        if let Err(error) = self.core.head.close(is_well) {
+            tracing::warn!(%error, "cannot close the head file");
         }
     }
 

@@ -12,6 +12,7 @@ use super::{
     backup::restore,
     commit::LogEnd,
     core::Core,
+    directory,
     engine::Engine,
     head::Head,
     identity::Identity,
@@ -75,6 +76,9 @@ pub(super) fn load(engine: Engine, options: StoreOptions) -> Result<(Core, LogEn
         return Err(StoreError::Damaged(what.into()).into());
     }
     let head = Head::open(&options.data_dir, identity.store_id, end.last)?;
+    if noted.is_none() {
+        directory::sync_names(&options.data_dir)?;
+    }
     let index = Index::new(&options, hasher, manifest, runs, live);
     let (state, retention) = (State::default(), Retention::new(floor));
     let core =

@@ -5,6 +5,7 @@ pub mod backups;
 pub mod blocking_store;
 pub mod closed_store;
 pub mod command;
+pub mod disk;
 pub mod gate;
 pub mod http;
 pub mod load;
