@@ -61,8 +61,8 @@ pub(super) struct SimulateCommand {
     /// Days to simulate, at most 366
     #[arg(long, value_name = "N", default_value_t = 31, value_parser = clap::value_parser!(u32).range(1..=366))]
     days: u32,
-    /// Customers of both organizations, at most 10,000; each reports some 28 records a day. A month of 1,000 takes about
-    /// 420 MB of memory
+    /// Customers of both organizations, at most 10,000; each reports some 28 records a day. A month of 1,000 takes half a
+    /// gigabyte of memory
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     customers: u32,
     /// Use this directory for the store, which must be new or empty, and leave it
