@@ -26,6 +26,7 @@ mod report_batch;
 mod reporting;
 mod restore;
 mod serve;
+mod simulate;
 mod terminal;
 mod verify;
 mod wire_time;
@@ -77,6 +78,7 @@ enum Command {
     Checkpoint(checkpoint::CheckpointCommand),
     Backup(backup::BackupCommand),
     Restore(restore::RestoreCommand),
+    Simulate(simulate::SimulateCommand),
 }
 
 /// Runs the command that the arguments ask for; the first is the program's name.
@@ -107,6 +109,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> CommandResult {
         Command::Checkpoint(command) => block_on(command.run()),
         Command::Backup(command) => block_on(command.run()),
         Command::Restore(command) => command.run(),
+        Command::Simulate(command) => command.run(),
     }
 }
 

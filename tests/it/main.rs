@@ -54,6 +54,7 @@ mod retention;
 mod secrecy;
 mod self_metering;
 mod sign_in;
+mod simulate;
 mod stall;
 mod store_assets;
 mod store_backup;
