@@ -18,6 +18,7 @@ use crate::{
         catalogs::Catalogs,
         clock::Clock,
         committer::{Committer, CommitterLimits},
+        execution::Execution,
         product_usage::ProductUsage,
         reports::Reports,
         usage_batches::UsageBatches,
@@ -66,7 +67,8 @@ impl Engine {
         let store = wrap(Arc::clone(&sled));
         let audit = Arc::new(AuditTrail::new(Arc::clone(&store), Arc::clone(&clock)));
         let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit))?);
-        let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit)));
+        let assets = Assets::new(Arc::clone(&store), Arc::clone(&audit), Execution::default());
+        let assets = Arc::new(assets);
         let access = Access::load(Arc::clone(&store), Arc::clone(&clock), audit)?;
         let committer =
             Committer::start(Arc::clone(&store), Arc::clone(&clock), CommitterLimits::default())?;
