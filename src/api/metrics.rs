@@ -82,6 +82,7 @@ pub struct Metrics {
     store_sequence: Gauge,
     store_writable: Gauge,
     index_runs: Gauge,
+    dropped_chunks: Gauge,
     index_bytes: Gauge,
     background_bytes: Gauge,
     disk_bytes: Gauge<f64, AtomicU64>,
@@ -124,6 +125,7 @@ impl Metrics {
             store_sequence: Gauge::default(),
             store_writable: Gauge::default(),
             index_runs: Gauge::default(),
+            dropped_chunks: Gauge::default(),
             index_bytes: Gauge::default(),
             background_bytes: Gauge::default(),
             disk_bytes: Gauge::default(),
@@ -201,6 +203,11 @@ impl Metrics {
             self.store_writable.clone(),
         );
         to.register("index_runs", "Runs of the uuid index", self.index_runs.clone());
+        to.register(
+            "log_dropped_chunks",
+            "Values of the log that are no longer kept, and counted",
+            self.dropped_chunks.clone(),
+        );
         to.register_with_unit(
             "index_memory",
             "Memory of the uuid index",
@@ -299,6 +306,7 @@ impl Metrics {
         self.store_sequence.set(number(store.last_sequence.0));
         self.store_writable.set(i64::from(writable));
         self.index_runs.set(number(store.index_runs as u64));
+        self.dropped_chunks.set(number(store.dropped_chunks));
         self.index_bytes.set(number(store.index_bytes));
         self.background_bytes.set(number(store.background_bytes_owed));
         self.disk_bytes.set(store.disk_bytes as f64);

@@ -15,6 +15,7 @@ mod demo;
 mod error;
 mod export;
 mod filters;
+mod hexadecimal;
 mod lines;
 mod openapi;
 mod output;

@@ -23,7 +23,7 @@ use crate::support::{
     closed_store::open_tree,
     command::{meterd, run},
     http::{Answer, call},
-    process::{MeterdProcess, serve_command},
+    process::{MeterdProcess, http_get, serve_command},
     usage::{all_records, all_totals, commit, dropped, organization, record, submission},
 };
 
@@ -348,6 +348,9 @@ async fn callers_hear_that_records_are_no_longer_kept_and_nothing_is_counted_twi
     let query = json!({"interval": "2026-01-01/P1000D"});
     let total = short.post("/v1/productUsage:query", query).await.json();
     assert_eq!((&total["totalQuantity"], &total["totalRecordCount"]), (&json!("5"), &json!("1")));
+    let metrics = http_get(short.server.admin, "/metrics");
+    let chunks = metrics.lines().find_map(|line| line.strip_prefix("meterd_log_dropped_chunks "));
+    assert!(chunks.is_some_and(|chunks| chunks.parse::<u64>().unwrap() > 0), "{metrics}");
     let log = short.server.log();
     assert!(log.contains("dropped records that were kept for long enough"), "{log}");
     drop(short);

@@ -11,9 +11,12 @@ use anyhow::{Context as _, anyhow, bail};
 use sha2::{Digest as _, Sha256};
 
 use super::manifest::{
-    DataFile, FILE_NAME, Kind, Manifest, directory_name, file_name, hexadecimal, sync_directory,
+    DataFile, FILE_NAME, Kind, Manifest, directory_name, file_name, sync_directory,
 };
-use crate::store::backup::{BackupSection, EntryReader};
+use crate::{
+    cli::hexadecimal::hexadecimal,
+    store::backup::{BackupSection, EntryReader},
+};
 
 /// Whoever writes holds a lock on it.
 const LOCK_NAME: &str = "lock";

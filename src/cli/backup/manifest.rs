@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    cli::hexadecimal::{hexadecimal, link},
     domain::usage::LogSequence,
-    store::{LINK_BYTES, LogPosition, backup::BackupSection},
+    store::{LogPosition, backup::BackupSection},
 };
 
 /// Its name in the directory of a backup.
@@ -56,15 +57,9 @@ impl Place {
     }
 
     pub(in crate::cli) fn position(&self) -> anyhow::Result<LogPosition> {
-        let digit = |at: usize| self.link.get(2 * at..2 * at + 2);
-        let bytes = (0..LINK_BYTES).map(|at| u8::from_str_radix(digit(at)?, 16).ok());
-        let link: Option<Vec<u8>> = bytes.collect();
-        match link.and_then(|link| <[u8; LINK_BYTES]>::try_from(link).ok()) {
-            // `from_str_radix` takes signs as well.
-            Some(link) if self.link == hexadecimal(&link) => {
-                Ok(LogPosition { sequence: LogSequence(self.sequence), link })
-            }
-            _ => bail!("the link {:?} is not 64 hexadecimal digits", self.link),
+        match link(&self.link) {
+            Some(link) => Ok(LogPosition { sequence: LogSequence(self.sequence), link }),
+            None => bail!("the link {:?} is not 64 hexadecimal digits", self.link),
         }
     }
 }
@@ -168,10 +163,6 @@ pub(in crate::cli) fn file_name(section: BackupSection) -> &'static str {
     }
 }
 
-pub(in crate::cli) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// A new file that nobody else may read.
 pub(super) fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
@@ -185,6 +176,7 @@ pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::LINK_BYTES;
 
     #[test]
     fn a_place_reads_back_and_nothing_else_does() {

@@ -12,10 +12,12 @@ use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
 use super::manifest::{
-    DataFile, FORMAT, Kind, Manifest, Place, create_new, directory_name, file_name, hexadecimal,
-    sync_directory,
+    DataFile, FORMAT, Kind, Manifest, Place, create_new, directory_name, file_name, sync_directory,
 };
-use crate::store::backup::{BackupEnd, BackupSection, EntryReader};
+use crate::{
+    cli::hexadecimal::hexadecimal,
+    store::backup::{BackupEnd, BackupSection, EntryReader},
+};
 
 /// What a backup is called, and what it follows.
 #[derive(Debug, Clone)]

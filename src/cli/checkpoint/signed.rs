@@ -1,6 +1,6 @@
 //! A signed checkpoint, and its file.
 
-use std::{fmt::Write as _, path::Path};
+use std::path::Path;
 
 use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -8,9 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{PrivateKey, PublicKey};
 use crate::{
-    cli::{CommandError, CommandResult},
+    cli::{
+        CommandError, CommandResult,
+        hexadecimal::{hexadecimal, link},
+    },
     domain::usage::LogSequence,
-    store::{LINK_BYTES, LogHead, LogPosition},
+    store::{LogHead, LogPosition},
 };
 
 const FORMAT: u32 = 1;
@@ -30,15 +33,11 @@ pub(in crate::cli) struct SignedHead {
 
 impl SignedHead {
     pub(super) fn sign(head: &LogHead, key: &PrivateKey) -> Self {
-        let link = head.position.link.iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
         let unsigned = Self {
             format: FORMAT,
             store_id: head.store_id.to_string(),
             sequence: head.position.sequence.0,
-            link,
+            link: hexadecimal(&head.position.link),
             signature: String::new(),
         };
         let signature = STANDARD.encode(key.sign(unsigned.message().as_bytes()));
@@ -88,18 +87,6 @@ impl SignedHead {
     }
 }
 
-fn link(text: &str) -> Option<[u8; LINK_BYTES]> {
-    if text.len() != 2 * LINK_BYTES || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    let bytes: Vec<u8> = text
-        .as_bytes()
-        .chunks(2)
-        .map(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok())
-        .collect::<Option<_>>()?;
-    bytes.try_into().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
@@ -133,15 +120,6 @@ mod tests {
             SignedHead { signature: String::new(), ..signed.clone() },
         ] {
             assert!(changed.head(&public).is_err(), "{changed:?}");
-        }
-    }
-
-    #[test]
-    fn links_are_thirty_two_bytes() {
-        assert_eq!(link(&"0f".repeat(32)), Some([15; 32]));
-        for text in ["", "0f", &"0f".repeat(33), &"0g".repeat(32), &format!("{}0", "0f".repeat(31))]
-        {
-            assert_eq!(link(text), None, "{text}");
         }
     }
 }
