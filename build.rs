@@ -10,12 +10,13 @@ use std::{
 
 /// Every file with a service, and the error model, which the REST side needs to write error bodies.
 /// What they import comes along.
-const PROTOS: [&str; 14] = [
+const PROTOS: [&str; 15] = [
     "envoy/service/accesslog/v3/als.proto",
     "google/rpc/error_details.proto",
     "google/rpc/status.proto",
     "meterd/v1/access.proto",
     "meterd/v1/catalog.proto",
+    "meterd/v1/store.proto",
     "meterd/v1/usage_batch.proto",
     "meterd/v1/usage_ingest.proto",
     "meterd/v1/usage_query.proto",

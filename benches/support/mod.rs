@@ -19,9 +19,11 @@ use meterd::{
         api_usage::{ApiUsage, self_metering::SelfMetering},
         assets::Assets,
         audit::AuditTrail,
+        backups::{BackupLimits, Backups},
         catalogs::Catalogs,
         clock::SystemClock,
         committer::{Committer, CommitterLimits},
+        execution::Execution,
         product_usage::ProductUsage,
         reports::Reports,
         usage_batches::UsageBatches,
@@ -73,7 +75,7 @@ pub(crate) async fn router(store: Arc<dyn UsageStore>, meters_itself: bool) -> B
     let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit)).unwrap());
     let access =
         Arc::new(Access::load(Arc::clone(&store), clock.clone(), Arc::clone(&audit)).unwrap());
-    let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit)));
+    let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit), Execution::Threads));
     put_catalog(&catalogs).await;
     let api_usage =
         ApiUsage::new(Arc::clone(&committer), clock.clone(), AcceptanceWindow::default());
@@ -110,6 +112,12 @@ pub(crate) async fn router(store: Arc<dyn UsageStore>, meters_itself: bool) -> B
             Arc::clone(&committer),
             Arc::clone(&assets),
             clock.clone(),
+        )),
+        backups: Arc::new(Backups::new(
+            Arc::clone(&store),
+            Arc::clone(&audit),
+            BackupLimits::default(),
+            watch::channel(false).1,
         )),
         reports: Arc::new(Reports::new(store, committer)),
         catalogs,

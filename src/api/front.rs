@@ -9,16 +9,24 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use http::{HeaderValue, header};
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version, header};
 use tonic::Status;
 use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use tower_http::{CompressionLevel, compression::Compression, decompression::RequestDecompression};
+use tower_http::{
+    CompressionLevel,
+    compression::{
+        Compression,
+        predicate::{DefaultPredicate, Predicate as _},
+    },
+    decompression::RequestDecompression,
+};
 
 use super::{
     documents::Documents,
-    layers::{self, Call, Layers},
+    layers::{self, Call, HoldsNothing, Layers},
     oauth::TokenEndpoint,
+    request_bytes::RequestBytes,
     rest::{Failure, Matched, Rest, dialect::Dialect},
     self_metering::Protocol,
 };
@@ -28,6 +36,7 @@ use crate::auth::rpc_permissions;
 #[derive(Clone)]
 pub(super) struct Front {
     layers: Layers,
+    requests: RequestBytes,
     handlers: Router,
     rest: Arc<Rest>,
     documents: Arc<Documents>,
@@ -37,6 +46,7 @@ pub(super) struct Front {
 impl Front {
     pub(super) fn new(
         layers: Layers,
+        requests: RequestBytes,
         handlers: Router,
         rest: Rest,
         documents: Documents,
@@ -44,6 +54,7 @@ impl Front {
     ) -> Self {
         Self {
             layers,
+            requests,
             handlers,
             rest: Arc::new(rest),
             documents: Arc::new(documents),
@@ -55,7 +66,14 @@ impl Front {
         let call = Call::of_method(request.uri().path(), protocol);
         let refuse = async |status: Status, _: Option<Body>, _: &HeaderValue| status.into_http();
         layers::around(&self.layers, call, request, refuse, |request| async {
-            infallible(self.handlers.clone().oneshot(request).await)
+            let (parts, body) = request.into_parts();
+            match self.requests.read_grpc(body, call.intake()).await {
+                Ok((body, _held)) => {
+                    let request = Request::from_parts(parts, body);
+                    infallible(self.handlers.clone().oneshot(request).await)
+                }
+                Err(unread) => Status::from(unread).into_http(),
+            }
         })
         .await
     }
@@ -98,7 +116,7 @@ impl Front {
             self.rest.refuse(status, &dialect, unread, Some(id)).await
         };
         layers::around(&self.layers, call, request, refuse, |request| {
-            Arc::clone(&self.rest).serve(matched, request)
+            Arc::clone(&self.rest).serve(matched, request, call.intake())
         })
         .await
     }
@@ -172,9 +190,16 @@ async fn compressed(front: &Front, request: Request) -> Response {
     let rest = service_fn(|request: http::Request<_>| async {
         Ok::<_, Infallible>(front.rest(request.map(Body::new)).await)
     });
-    let service =
-        Compression::new(RequestDecompression::new(rest)).quality(CompressionLevel::Fastest);
+    let service = Compression::new(RequestDecompression::new(rest))
+        .quality(CompressionLevel::Fastest)
+        .compress_when(DefaultPredicate::new().and(has_place));
     infallible(service.oneshot(request).await).map(Body::new)
+}
+
+/// A compressor takes up to a MiB until its last byte is taken, so that it takes a place among the calls as well. Answers
+/// to strangers have none: documents, and what was refused.
+fn has_place(_: StatusCode, _: Version, _: &HeaderMap, extensions: &Extensions) -> bool {
+    extensions.get::<HoldsNothing>().is_none()
 }
 
 fn infallible<T>(result: Result<T, Infallible>) -> T {

@@ -17,7 +17,8 @@ use tonic::Code;
 use crate::{
     domain::{api_usage::EventRejection, verdict::RejectionReason},
     service::{
-        ServiceError, access_log::Tally, api_usage::EventVerdict, product_usage::RecordVerdict,
+        FirstBatch, ServiceError, access_log::Tally, api_usage::EventVerdict,
+        product_usage::RecordVerdict,
     },
     store::StoreStatistics,
 };
@@ -68,6 +69,10 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Connections that were closed at once because too many were open.
     pub connections_refused: Counter,
+    /// Connections of strangers that were closed for others because too many were open.
+    pub connections_displaced: Counter,
+    /// Connections that were closed because their peers did not take their answers.
+    pub connections_stalled: Counter,
     /// Certificates that were to be read again and could not be used.
     pub tls_reload_failures: Counter,
     /// Attempts to read an outside issuer's keys that failed.
@@ -77,6 +82,7 @@ pub struct Metrics {
     store_sequence: Gauge,
     store_writable: Gauge,
     index_runs: Gauge,
+    dropped_chunks: Gauge,
     index_bytes: Gauge,
     background_bytes: Gauge,
     disk_bytes: Gauge<f64, AtomicU64>,
@@ -110,6 +116,8 @@ impl Metrics {
             access_log_values_ignored: Family::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
+            connections_displaced: Counter::default(),
+            connections_stalled: Counter::default(),
             tls_reload_failures: Counter::default(),
             issuer_key_failures: Counter::default(),
             queued_records: Gauge::default(),
@@ -117,6 +125,7 @@ impl Metrics {
             store_sequence: Gauge::default(),
             store_writable: Gauge::default(),
             index_runs: Gauge::default(),
+            dropped_chunks: Gauge::default(),
             index_bytes: Gauge::default(),
             background_bytes: Gauge::default(),
             disk_bytes: Gauge::default(),
@@ -166,6 +175,16 @@ impl Metrics {
             self.connections_refused.clone(),
         );
         to.register(
+            "connections_displaced",
+            "Connections without valid credentials that were closed for others: too many were open",
+            self.connections_displaced.clone(),
+        );
+        to.register(
+            "connections_stalled",
+            "Connections closed because their peers did not take their answers",
+            self.connections_stalled.clone(),
+        );
+        to.register(
             "tls_reload_failures",
             "New TLS certificates that could not be used",
             self.tls_reload_failures.clone(),
@@ -184,6 +203,11 @@ impl Metrics {
             self.store_writable.clone(),
         );
         to.register("index_runs", "Runs of the uuid index", self.index_runs.clone());
+        to.register(
+            "log_dropped_chunks",
+            "Values of the log that are no longer kept, and counted",
+            self.dropped_chunks.clone(),
+        );
         to.register_with_unit(
             "index_memory",
             "Memory of the uuid index",
@@ -236,8 +260,11 @@ impl Metrics {
                 "recorded"
             }
             Err(ServiceError::InvalidBatch { .. }) => "invalid",
-            Err(ServiceError::BatchRecorded { identical: true, .. }) => "duplicate",
-            Err(ServiceError::BatchRecorded { .. }) => "conflict",
+            Err(ServiceError::BatchRecorded {
+                first: Some(FirstBatch { identical: false, .. }),
+                ..
+            }) => "conflict",
+            Err(ServiceError::BatchRecorded { .. }) => "duplicate",
             Err(_) => "failed",
         };
         self.batches.get_or_create(&VerdictLabels { verdict }).inc();
@@ -279,6 +306,7 @@ impl Metrics {
         self.store_sequence.set(number(store.last_sequence.0));
         self.store_writable.set(i64::from(writable));
         self.index_runs.set(number(store.index_runs as u64));
+        self.dropped_chunks.set(number(store.dropped_chunks));
         self.index_bytes.set(number(store.index_bytes));
         self.background_bytes.set(number(store.background_bytes_owed));
         self.disk_bytes.set(store.disk_bytes as f64);

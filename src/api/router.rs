@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use prost_reflect::DescriptorPool;
 use tokio::sync::watch;
-use tonic::{Code, Status, codec::CompressionEncoding, service::RoutesBuilder};
+use tonic::{codec::CompressionEncoding, service::RoutesBuilder};
 use tonic_health::server::HealthReporter;
 
 use super::{
@@ -25,7 +25,7 @@ use super::{
         envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer,
         meterd::v1::{
             access_service_server::AccessServiceServer,
-            catalog_service_server::CatalogServiceServer,
+            catalog_service_server::CatalogServiceServer, store_service_server::StoreServiceServer,
             usage_batch_service_server::UsageBatchServiceServer,
             usage_ingest_service_server::UsageIngestServiceServer,
             usage_job_service_server::UsageJobServiceServer,
@@ -45,8 +45,11 @@ use super::{
         },
     },
     product_usage::ProductUsageHandler,
+    request_bytes::{RequestBytes, STRANGER_BYTES_MAX},
     rest::{Rest, RestError, dialect::DIALECTS, openapi},
     self_metering::CallMeter,
+    status,
+    store::StoreHandler,
     usage_batch::UsageBatchHandler,
     usage_ingest::UsageIngestHandler,
     usage_query::UsageQueryHandler,
@@ -63,6 +66,7 @@ use crate::{
         api_usage::{ApiUsage, self_metering::SelfMetering},
         assets::Assets,
         audit::AuditTrail,
+        backups::Backups,
         catalogs::Catalogs,
         clock::Clock,
         product_usage::ProductUsage,
@@ -94,6 +98,8 @@ pub struct ApiServices {
     pub assets: Arc<Assets>,
     /// Who may call.
     pub access: Arc<Access>,
+    /// Backups of the store.
+    pub backups: Arc<Backups>,
     /// Who changed what.
     pub audit: Arc<AuditTrail>,
     /// Signing and recognising tokens.
@@ -108,7 +114,7 @@ pub struct ApiServices {
 
 /// The services whose health is reported, by their full names.
 #[must_use]
-pub fn grpc_service_names() -> [&'static str; 13] {
+pub fn grpc_service_names() -> [&'static str; 14] {
     use tonic::server::NamedService as _;
 
     [
@@ -123,6 +129,7 @@ pub fn grpc_service_names() -> [&'static str; 13] {
         UsageReportServiceServer::<UsageReportHandler>::NAME,
         CatalogServiceServer::<CatalogHandler>::NAME,
         AccessServiceServer::<AccessHandler>::NAME,
+        StoreServiceServer::<StoreHandler>::NAME,
         ApiEndpointServiceServer::<EndpointHandler>::NAME,
         IamTokenServiceServer::<IamTokenHandler>::NAME,
     ]
@@ -179,6 +186,7 @@ pub fn api_router(
         catalogs,
         assets,
         access,
+        backups,
         audit,
         tokens,
         clock,
@@ -195,7 +203,8 @@ pub fn api_router(
     };
     let access =
         AccessHandler { access, audit, tokens: Arc::clone(&tokens), clock: Arc::clone(&clock) };
-    let token_endpoint = TokenEndpoint::new(clients, tokens, Arc::clone(&clock));
+    let token_endpoint =
+        TokenEndpoint::new(clients, tokens, Arc::clone(&clock), limits.strangers_in_flight_max);
     let rates = Arc::new(ClientRates::new(limits.client_rate));
     let product_usage = ProductUsageHandler {
         usage: Arc::clone(&usage),
@@ -227,6 +236,7 @@ pub fn api_router(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let (health_reporter, health) = tonic_health::server::health_reporter();
+    let open = CallLimits { message_bytes_max: STRANGER_BYTES_MAX, ..*limits };
     let mut routes = RoutesBuilder::default();
     routes
         .add_service(configured!(
@@ -252,15 +262,21 @@ pub fn api_router(
             limits
         ))
         .add_service(configured!(AccessServiceServer::new(access), limits))
-        .add_service(configured!(ApiEndpointServiceServer::new(EndpointHandler), limits))
-        .add_service(configured!(IamTokenServiceServer::new(iam_tokens), limits))
-        .add_service(health)
-        .add_service(reflection().build_v1()?)
+        // Its answers have a size of their own, and do not get smaller by compression.
+        .add_service(
+            StoreServiceServer::new(StoreHandler { backups })
+                .max_decoding_message_size(limits.message_bytes_max),
+        )
+        .add_service(configured!(ApiEndpointServiceServer::new(EndpointHandler), open))
+        .add_service(configured!(IamTokenServiceServer::new(iam_tokens), open))
+        .add_service(health.max_decoding_message_size(STRANGER_BYTES_MAX))
+        .add_service(reflection().build_v1()?.max_decoding_message_size(STRANGER_BYTES_MAX))
         // Older tools ask for this one.
-        .add_service(reflection().build_v1alpha()?);
+        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(STRANGER_BYTES_MAX));
     let handlers = routes.routes().into_axum_router().fallback(no_such_method);
     let pool = DescriptorPool::decode(pb::DESCRIPTOR_SET)?;
-    let rest = Rest::build(&pool, DIALECTS, handlers.clone(), limits.message_bytes_max)?;
+    let requests = RequestBytes::new(limits);
+    let rest = Rest::build(&pool, DIALECTS, handlers.clone(), requests.clone())?;
     let documents = Documents::new(&openapi::document(&pool, DIALECTS)?);
     let meter = self_metering
         .map(|metering| CallMeter::new(metering, Arc::clone(&metrics), rest.templates()))
@@ -268,6 +284,7 @@ pub fn api_router(
         .map(Arc::new);
     let front = Front::new(
         Layers::new(authentication, clock, metrics, meter, limits),
+        requests,
         handlers,
         rest,
         documents,
@@ -278,8 +295,7 @@ pub fn api_router(
 }
 
 async fn no_such_method(request: axum::extract::Request) -> axum::response::Response {
-    let text = format!("there is no method {}", request.uri().path());
-    Status::new(Code::Unimplemented, text).into_http()
+    status::no_such_method(request.uri().path()).into_http()
 }
 
 #[cfg(test)]
@@ -311,6 +327,42 @@ mod tests {
         }
         for (path, _) in RPC_ACCESS.iter().filter(|(path, _)| !path.starts_with("/grpc.")) {
             assert!(ours.iter().any(|known| known == path), "{path} is no method");
+        }
+    }
+
+    #[test]
+    fn methods_that_stream_are_known_as_such() {
+        let sets = [
+            pb::DESCRIPTOR_SET,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ];
+        let (mut streams, mut from_clients) = (Vec::new(), Vec::new());
+        for set in sets {
+            let set = prost_types::FileDescriptorSet::decode(set).unwrap();
+            for file in &set.file {
+                for service in &file.service {
+                    for method in &service.method {
+                        let path =
+                            format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                        if method.client_streaming() {
+                            from_clients.push(path.clone());
+                        }
+                        if method.client_streaming() || method.server_streaming() {
+                            streams.push(path);
+                        }
+                    }
+                }
+            }
+        }
+        for (mut found, known) in
+            [(streams, rpc_permissions::STREAMS), (from_clients, rpc_permissions::CLIENT_STREAMS)]
+        {
+            let mut known = known.to_vec();
+            known.sort_unstable();
+            found.sort();
+            assert_eq!(found, known);
         }
     }
 

@@ -3,7 +3,7 @@
 //! Callers get a code, a fixed or self-made text, and standard `google.rpc` details. Internal texts go
 //! to the log, once, here.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use prost::Message as _;
 use prost_types::Any;
@@ -13,7 +13,7 @@ use tonic_types::{ErrorDetails, FieldViolation as BadField, StatusExt as _};
 use super::pb::meterd::v1::InvalidAssets;
 use crate::{
     auth::AuthError,
-    service::{FieldViolation, ServiceError},
+    service::{FieldViolation, FirstBatch, ServiceError, shortened},
 };
 
 /// The `domain` of our `ErrorInfo` details.
@@ -23,8 +23,14 @@ const ERROR_DOMAIN: &str = "meterd";
 /// of those; the rest is counted in the message.
 const VIOLATIONS_MAX: usize = 32;
 
+/// Most characters of a message. Some quote a path or a header, which have up to 64 KiB, and nobody who asks for nothing
+/// must be able to say how large the answer is.
+const MESSAGE_CHARS_MAX: usize = 1024;
 /// Bytes of assets that a gRPC status lists: clients commonly take 8 KiB of trailers.
 const INVALID_ASSETS_BYTES_MAX: usize = 3072;
+
+/// Suggested to callers with large requests while there are too many of those.
+const LARGE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A use case's failure as the caller sees it.
 pub(super) fn from_service(error: ServiceError) -> Status {
@@ -33,20 +39,24 @@ pub(super) fn from_service(error: ServiceError) -> Status {
         ServiceError::InvalidBatch { violations, unknown_assets } => {
             invalid_batch(violations, unknown_assets, INVALID_ASSETS_BYTES_MAX)
         }
-        ServiceError::BatchRecorded { id, identical, usages } => {
-            let text = if identical {
-                format!("batch {id:?} was recorded before, and said the same")
-            } else {
-                format!("batch {id:?} was recorded before, and said something else")
+        ServiceError::BatchRecorded { id, first } => {
+            let said = match first {
+                Some(FirstBatch { identical: true, .. }) => "and said the same",
+                Some(FirstBatch { identical: false, .. }) => "and said something else",
+                None => "so long ago that what it said is no longer kept",
             };
+            let text = format!("batch {id:?} was recorded before, {said}");
+            let metadata = first.map(|FirstBatch { identical, usages }| {
+                [
+                    ("identical".to_owned(), identical.to_string()),
+                    ("total_asset_usages_processed".to_owned(), usages.to_string()),
+                ]
+            });
             let mut details = ErrorDetails::new();
             details.set_error_info(
                 "TRANSACTION_ID_DUPLICATED",
                 ERROR_DOMAIN,
-                [
-                    ("identical".to_owned(), identical.to_string()),
-                    ("total_asset_usages_processed".to_owned(), usages.to_string()),
-                ],
+                metadata.into_iter().flatten().collect::<HashMap<_, _>>(),
             );
             Status::with_error_details(Code::AlreadyExists, text, details)
         }
@@ -54,6 +64,12 @@ pub(super) fn from_service(error: ServiceError) -> Status {
             Code::NotFound,
             format!("there is no {resource} {name:?}"),
             "NOT_FOUND",
+            None,
+        ),
+        ServiceError::NoLongerKept { resource, name } => with_reason(
+            Code::NotFound,
+            format!("the {resource} {name:?} was stored and counts, but is no longer kept"),
+            "NO_LONGER_KEPT",
             None,
         ),
         ServiceError::AlreadyExists { resource, name } => with_reason(
@@ -198,10 +214,16 @@ pub(super) fn from_auth(error: AuthError) -> Status {
     }
 }
 
-/// Too many calls at once.
-pub(super) fn too_many_calls(calls_max: usize, retry_after: Duration) -> Status {
-    let text = format!("more than {calls_max} calls are under way; try again later");
+/// Too many calls at once, of all or of some.
+pub(super) fn too_many_calls(calls_max: usize, whose: &str, retry_after: Duration) -> Status {
+    let text = format!("more than {calls_max} calls{whose} are under way; try again later");
     with_reason(Code::ResourceExhausted, text, "TOO_MANY_CALLS", Some(retry_after))
+}
+
+/// Too many large requests at once.
+pub(super) fn too_many_large_requests(requests_max: usize) -> Status {
+    let text = format!("{requests_max} large requests are being read already; try again later");
+    with_reason(Code::ResourceExhausted, text, "TOO_MANY_LARGE_REQUESTS", Some(LARGE_RETRY_AFTER))
 }
 
 /// A client reports faster than it may.
@@ -245,6 +267,12 @@ pub(super) fn no_such_endpoint(services: &[&str]) -> Status {
     with_reason(Code::NotFound, text, "NOT_FOUND", None)
 }
 
+/// gRPC: there is no method of that path.
+pub(super) fn no_such_method(path: &str) -> Status {
+    let text = format!("there is no method {path}");
+    Status::unimplemented(shortened(text, MESSAGE_CHARS_MAX))
+}
+
 /// REST: nothing is at that path.
 pub(super) fn no_such_path(path: &str) -> Status {
     let text = format!("there is nothing at {path}; /docs shows what there is");
@@ -277,19 +305,19 @@ pub(super) fn unsupported_encoding(given: &str) -> Status {
     with_reason(Code::InvalidArgument, text, "UNSUPPORTED_CONTENT_ENCODING", None)
 }
 
-/// REST: the body is over the limit.
+/// The body is over the limit.
 pub(super) fn body_too_large(bytes_max: usize) -> Status {
     let text = format!("the body may have up to {bytes_max} bytes after decompression");
     with_reason(Code::OutOfRange, text, "BODY_TOO_LARGE", None)
 }
 
-/// REST: the body ended before it was complete, or its compression is broken.
+/// The body ended before it was complete, or its compression is broken.
 pub(super) fn broken_body() -> Status {
     let text = "the body could not be read to its end; nothing of it was taken";
     with_reason(Code::InvalidArgument, text, "BROKEN_BODY", None)
 }
 
-/// REST: the body did not come in time.
+/// The body did not come in time.
 pub(super) fn slow_body(limit: Duration) -> Status {
     let text = format!("the body took longer than {} s; nothing of it was taken", limit.as_secs());
     with_reason(Code::DeadlineExceeded, text, "BODY_TIMEOUT", None)
@@ -312,5 +340,5 @@ fn with_reason(
     if let Some(retry_after) = retry_after {
         details.set_retry_info(Some(retry_after));
     }
-    Status::with_error_details(code, message, details)
+    Status::with_error_details(code, shortened(message.into(), MESSAGE_CHARS_MAX), details)
 }

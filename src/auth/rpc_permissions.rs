@@ -90,6 +90,8 @@ pub const RPC_ACCESS: &[(&str, Access)] = &[
     ("/meterd.v1.AccessService/DeleteClient", ADMINISTER_ACCESS),
     ("/meterd.v1.AccessService/RotateSigningKey", ADMINISTER_ACCESS),
     ("/meterd.v1.AccessService/ListAuditEvents", ADMINISTER_ACCESS),
+    ("/meterd.v1.StoreService/StreamBackup", ADMINISTER_ACCESS),
+    ("/meterd.v1.StoreService/GetLogHead", ADMINISTER_ACCESS),
     // For those who are about to sign in.
     ("/yandex.cloud.endpoint.ApiEndpointService/Get", Access::Open),
     ("/yandex.cloud.endpoint.ApiEndpointService/List", Access::Open),
@@ -101,6 +103,25 @@ pub const RPC_ACCESS: &[(&str, Access)] = &[
     ("/grpc.health.v1.Health/Watch", Access::Open),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Access::Open),
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Access::Open),
+];
+
+/// Methods whose callers send a stream.
+pub const CLIENT_STREAMS: &[&str] = &[
+    "/meterd.v1.UsageIngestService/StreamProductUsage",
+    "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+/// Methods that stream either way, so that their callers decide how long they take.
+pub const STREAMS: &[&str] = &[
+    "/meterd.v1.UsageIngestService/StreamProductUsage",
+    "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",
+    "/meterd.v1.UsageReportService/ExportUsageRecords",
+    "/meterd.v1.StoreService/StreamBackup",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 
 /// The row of a method; `None` if there is no such method.

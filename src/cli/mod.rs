@@ -5,6 +5,7 @@
 
 mod access;
 mod assets;
+mod backup;
 mod bench;
 mod catalog;
 mod catalog_file;
@@ -16,6 +17,7 @@ mod export;
 mod filters;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod hexadecimal;
 mod lines;
 mod openapi;
 mod output;
@@ -25,7 +27,9 @@ mod record_api;
 mod records;
 mod report_batch;
 mod reporting;
+mod restore;
 mod serve;
+mod simulate;
 mod terminal;
 mod verify;
 mod wire_time;
@@ -75,6 +79,9 @@ enum Command {
     Verify(verify::VerifyCommand),
     #[command(subcommand)]
     Checkpoint(checkpoint::CheckpointCommand),
+    Backup(backup::BackupCommand),
+    Restore(restore::RestoreCommand),
+    Simulate(simulate::SimulateCommand),
 }
 
 /// Runs the command that the arguments ask for; the first is the program's name.
@@ -102,7 +109,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> CommandResult {
         Command::Audit(command) => block_on(command.run()),
         Command::Openapi(command) => command.run(),
         Command::Verify(command) => command.run(),
-        Command::Checkpoint(command) => command.run(),
+        Command::Checkpoint(command) => block_on(command.run()),
+        Command::Backup(command) => block_on(command.run()),
+        Command::Restore(command) => command.run(),
+        Command::Simulate(command) => command.run(),
     }
 }
 

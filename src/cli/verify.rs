@@ -32,6 +32,11 @@ pub(super) struct VerifyCommand {
 }
 
 impl VerifyCommand {
+    /// For the store of a directory.
+    pub(super) fn of(data_dir: PathBuf) -> Self {
+        Self { data_dir, against: None, public_key: None }
+    }
+
     pub(super) fn run(self) -> CommandResult {
         let bar = terminal::progress_bar(None, "{prefix:>6} {bar:40.cyan} {pos}/{len} {elapsed}");
         let mut show = |progress: VerifyProgress| {
@@ -64,6 +69,14 @@ impl VerifyCommand {
                 report.unlinked_chunks
             )?;
         }
+        let dropped = &report.dropped;
+        if dropped.chunks > 0 {
+            writeln!(
+                out,
+                "dropped       {} chunks with {} records, {} api events and {} batches: no longer kept, and counted",
+                dropped.chunks, dropped.records, dropped.api_events, dropped.batches
+            )?;
+        }
         writeln!(out, "uuids         {}", report.index_keys)?;
         writeln!(out, "batches       {}", report.batches)?;
         writeln!(out, "asset usages  {}", report.asset_usages)?;
@@ -73,7 +86,7 @@ impl VerifyCommand {
                 writeln!(
                     out,
                     "the log leads through the checkpoint at chunk {}",
-                    known.sequence.0
+                    known.position.sequence.0
                 )?;
             }
             writeln!(out, "no differences")?;

@@ -155,9 +155,29 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_MESSAGE_SIZE_MAX", value_name = "SIZE")]
     pub message_size_max: Option<ByteSize>,
 
+    /// Requests of over 256 KiB that may be in memory before more are refused [default: 64]
+    #[arg(long, env = "METERD_LARGE_REQUESTS_MAX", value_name = "N")]
+    pub large_requests_max: Option<usize>,
+
+    /// How long a request may take to come in, unless it is a stream [default: 60s]
+    #[arg(long, env = "METERD_REQUEST_TIMEOUT", value_name = "DURATION")]
+    pub request_timeout: Option<HumanDuration>,
+
+    /// How long a peer may leave 16 KiB of an answer untaken before its connection is closed [default: 5m]
+    #[arg(long, env = "METERD_ANSWER_TIMEOUT", value_name = "DURATION")]
+    pub answer_timeout: Option<HumanDuration>,
+
     /// Calls that may be under way before more are refused [default: 1024]
     #[arg(long, env = "METERD_CALLS_IN_FLIGHT_MAX", value_name = "N")]
     pub calls_in_flight_max: Option<usize>,
+
+    /// Those of them that may be streams [default: half of the calls]
+    #[arg(long, env = "METERD_STREAMS_IN_FLIGHT_MAX", value_name = "N")]
+    pub streams_in_flight_max: Option<usize>,
+
+    /// Calls without valid credentials that may be under way beside them [default: 512]
+    #[arg(long, env = "METERD_STRANGERS_IN_FLIGHT_MAX", value_name = "N")]
+    pub strangers_in_flight_max: Option<usize>,
 
     /// Messages of one usage stream that may be under way [default: 8]
     #[arg(long, env = "METERD_STREAM_MESSAGES_IN_FLIGHT_MAX", value_name = "N")]
@@ -171,6 +191,11 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_QUERY_RETENTION", value_name = "DURATION")]
     pub query_retention: Option<HumanDuration>,
 
+    /// How long single records, events and batches are kept after they were stored; at least 1d, with --dev 1s. Totals and
+    /// uuids are kept for ever [default: for ever]
+    #[arg(long, env = "METERD_RETAIN_RECORDS", value_name = "DURATION")]
+    pub retain_records: Option<HumanDuration>,
+
     /// Records that each client may report in a second: unary calls beyond it are refused, streams slowed down
     /// [default: no limit]
     #[arg(long, env = "METERD_CLIENT_RECORDS_PER_SECOND", value_name = "N")]
@@ -180,7 +205,7 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_CLIENT_BURST", value_name = "N")]
     pub client_burst: Option<NonZeroU32>,
 
-    /// Connections that may be open on each listener [default: what the process may have, less 128]
+    /// Connections that may be open on each listener [default: what the process may have, less 128, at most 16384]
     #[arg(long, env = "METERD_CONNECTIONS_MAX", value_name = "N")]
     pub connections_max: Option<usize>,
 }
@@ -229,10 +254,16 @@ impl ServeOptions {
             queued_records_max,
             group_records_max,
             message_size_max,
+            large_requests_max,
+            request_timeout,
+            answer_timeout,
             calls_in_flight_max,
+            streams_in_flight_max,
+            strangers_in_flight_max,
             stream_messages_in_flight_max,
             query_workers,
             query_retention,
+            retain_records,
             client_records_per_second,
             client_burst,
             connections_max,

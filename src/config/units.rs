@@ -17,7 +17,7 @@ pub enum UnitError {
 }
 
 /// A duration such as `30s` or `1h 30m`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub struct HumanDuration(pub Duration);
 
 impl FromStr for HumanDuration {

@@ -97,6 +97,8 @@ actions! {
     PublicKeyRemoved = "access.client.removePublicKey",
     /// The key that signs tokens was replaced.
     SigningKeyRotated = "access.signingKey.rotate",
+    /// All of the store was read for a backup.
+    StoreBackedUp = "store.backUp",
     /// A client was deleted.
     ClientDeleted = "access.client.delete",
 }

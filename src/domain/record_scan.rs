@@ -1,5 +1,7 @@
 //! Listing records in the order of arrival.
 
+use jiff::Timestamp;
+
 use super::{
     id::OrganizationId,
     interval::HalfOpenInterval,
@@ -49,6 +51,15 @@ impl RecordScan {
     }
 }
 
+/// How far the oldest records are gone. They still count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DroppedThrough {
+    /// The last sequence that is gone.
+    pub sequence: LogSequence,
+    /// When it was stored: nothing is missing that was stored later.
+    pub stored_time: Timestamp,
+}
+
 /// What a scan found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RecordPage {
@@ -57,4 +68,6 @@ pub struct RecordPage {
     pub records: Vec<StoredRecord>,
     /// Where the next page begins; `None` at the end of the log.
     pub next: Option<RecordPosition>,
+    /// The last of those that are no longer kept, if any was dropped.
+    pub dropped: Option<DroppedThrough>,
 }

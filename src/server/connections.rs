@@ -1,46 +1,53 @@
 //! Accepting connections and serving them, HTTP/1.1 and HTTP/2 on one port, each within limits.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
-use http::Request;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    net::{TcpListener, TcpSocket},
+    sync::{Notify, futures::OwnedNotified, watch},
     task::JoinSet,
+    time::Instant,
 };
-
 use tower::ServiceExt as _;
 
-use super::{first_bytes::FirstBytes, tls::Tls};
+use super::{
+    answers::{PacedBody, WaitingAnswers},
+    listener::Listener,
+    room::{Entry, Guest, Room},
+    tls::Tls,
+    watched_stream::{PeerProgress, WatchedStream},
+};
 use crate::api::{PeerAddress, metrics::Metrics};
 
+/// Connections that wait to be accepted, if the system's `somaxconn` allows as many. What comes beyond them must try again,
+/// which it does after a second or more.
+const BACKLOG: u32 = 4096;
+/// Streams of one connection that we had to reset since its peer broke the protocol on them. They are counted for as long
+/// as the connection lives, and what an honest peer has under way while we answer early may be counted as well.
+const LOCAL_RESETS_MAX: usize = 1024;
 /// After an accept failed for want of descriptors: long enough for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Descriptors kept back for the store's files and the listeners.
 const RESERVED_DESCRIPTORS: u64 = 128;
+/// Connections that are open by default, however many descriptors there are. An idle one takes some 20 KiB.
+const CONNECTIONS_DEFAULT_MAX: usize = 16_384;
+/// What of one answer may be in memory beyond what its peer takes, besides a piece of it.
+const SEND_BUFFER_BYTES_MAX: usize = 64 << 10;
 
 /// Limits of connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
-    /// Connections open at once per listener; more are closed at once. Default: what the process may
-    /// have as descriptors, less 128.
+    /// Connections open at once per listener. More are let in for those of strangers, or closed at once. Default:
+    /// what the process may have as descriptors, less 128, and at most 16,384.
     pub connections_max: usize,
     /// How long a peer may take from connecting to the end of its first opening bytes, and of the
     /// headers of each HTTP/1.1 request. Default 10 s.
@@ -49,9 +56,13 @@ pub struct ConnectionLimits {
     pub keep_alive_interval: Duration,
     /// A peer that does not answer a ping for this long is gone. Default 20 s.
     pub keep_alive_timeout: Duration,
+    /// How long a peer may leave a piece of an answer (16 KiB) untaken before its connection is closed. Default 5 min:
+    /// people look at what they export page by page.
+    pub answer_timeout: Duration,
     /// Bytes of all headers of a request. Default 64 KiB.
     pub header_bytes_max: u32,
-    /// Calls of one HTTP/2 connection at once. Default 1024.
+    /// Calls of one HTTP/2 connection at once. Default 256: more than browsers and gRPC libraries ask for, and what
+    /// is left in memory of answers that are not taken is 256 × 16 KiB on one connection.
     pub streams_per_connection_max: u32,
 }
 
@@ -62,8 +73,9 @@ impl Default for ConnectionLimits {
             opening_timeout: Duration::from_secs(10),
             keep_alive_interval: Duration::from_secs(30),
             keep_alive_timeout: Duration::from_secs(20),
+            answer_timeout: Duration::from_mins(5),
             header_bytes_max: 64 << 10,
-            streams_per_connection_max: 1024,
+            streams_per_connection_max: 256,
         }
     }
 }
@@ -80,7 +92,17 @@ impl ConnectionLimits {
 fn connections_for(descriptors: u64) -> usize {
     usize::try_from(descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(16))
         .unwrap_or(usize::MAX)
-        .min(Semaphore::MAX_PERMITS)
+        .min(CONNECTIONS_DEFAULT_MAX)
+}
+
+/// Listens on an address.
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart need not wait until the connections of before are forgotten.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// What is served on a listener.
@@ -96,20 +118,22 @@ pub(super) struct Served {
 /// Serves on `listener` until `stopping` turns true; then lets what is under way finish for
 /// up to `drain_timeout`.
 pub(super) async fn serve_connections(
-    listener: TcpListener,
+    listener: impl Listener,
     served: Served,
     mut stopping: watch::Receiver<bool>,
     drain_timeout: Duration,
 ) {
-    let room = Arc::new(Semaphore::new(served.limits.connections_max));
+    let room = Room::new(served.limits.connections_max);
     let protocol = protocol(&served.limits);
-    let graceful = GracefulShutdown::new();
+    // Wakes connections in the order in which they wait, so that a simulation of it can be repeated.
+    let draining = Arc::new(Notify::new());
     // Whatever is left of it when the drain is over is dropped with it.
     let mut open = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            biased;
             _ = stopping.wait_for(|stopping| *stopping) => break,
+            accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
             Ok((stream, peer)) => (stream, peer.ip()),
@@ -120,19 +144,22 @@ pub(super) async fn serve_connections(
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+        let Some((guest, entry)) = room.enter() else {
             served.metrics.connections_refused.inc();
             continue;
         };
-        let connection =
-            Connection { served: served.clone(), peer: PeerAddress(peer), _permit: permit };
+        if entry == Entry::InsteadOfStranger {
+            served.metrics.connections_displaced.inc();
+        }
+        let connection = Connection { served: served.clone(), peer: PeerAddress(peer), guest };
         while open.try_join_next().is_some() {}
-        open.spawn(connection.serve(stream, protocol.clone(), graceful.watcher()));
+        let told = Arc::clone(&draining).notified_owned();
+        open.spawn(connection.serve(stream, protocol.clone(), told));
     }
     drop(listener);
-    if tokio::time::timeout(drain_timeout, graceful.shutdown()).await.is_err()
-        && !drain_timeout.is_zero()
-    {
+    draining.notify_waiters();
+    let drained = async { while open.join_next().await.is_some() {} };
+    if tokio::time::timeout(drain_timeout, drained).await.is_err() && !drain_timeout.is_zero() {
         tracing::warn!("some calls were still under way at the end of the drain timeout");
     }
 }
@@ -151,76 +178,130 @@ fn protocol(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
         .max_concurrent_streams(limits.streams_per_connection_max)
         .keep_alive_interval(limits.keep_alive_interval)
         .keep_alive_timeout(limits.keep_alive_timeout)
-        // Rapid reset: a peer that opens and cancels streams is cut off early.
-        .max_pending_accept_reset_streams(32)
-        .max_local_error_reset_streams(Some(64))
-        // Room for a few large messages of a stream without waiting for window updates.
+        // Rapid reset (CVE-2023-44487): streams that are cancelled before we have looked at them. An honest caller may
+        // cancel all of its calls at once, when their deadlines pass; one more ends the connection.
+        .max_pending_accept_reset_streams(limits.streams_per_connection_max as usize)
+        // MadeYouReset (CVE-2025-8671).
+        .max_local_error_reset_streams(Some(LOCAL_RESETS_MAX))
+        // Room for a few large messages of a stream without waiting for window updates. Requests of one message are
+        // read as they come, so only streams whose messages wait to be stored fill their window: their number times
+        // 1 MiB is what it may cost, and 4 MiB for one connection.
         .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20);
+        .initial_connection_window_size(4 << 20)
+        .max_send_buf_size(SEND_BUFFER_BYTES_MAX);
     protocol
 }
 
 struct Connection {
     served: Served,
     peer: PeerAddress,
-    _permit: OwnedSemaphorePermit,
+    guest: Guest,
 }
 
 impl Connection {
     async fn serve(
         self,
-        stream: TcpStream,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         protocol: auto::Builder<TokioExecutor>,
-        watcher: Watcher,
+        told_to_stop: OwnedNotified,
     ) {
-        // Answers are small and waited for.
-        let _ = stream.set_nodelay(true);
         self.served.metrics.connections.inc();
-        match &self.served.tls {
-            None => self.speak(stream, protocol, watcher).await,
-            Some(tls) => {
-                let handshake = tls.acceptor().accept(stream);
-                match tokio::time::timeout(self.served.limits.opening_timeout, handshake).await {
-                    Ok(Ok(stream)) => self.speak(stream, protocol, watcher).await,
-                    Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-                    Err(_) => tracing::debug!("a TLS handshake took too long"),
-                }
-            }
+        tokio::select! {
+            biased;
+            () = self.meet(stream, protocol, told_to_stop) => {}
+            () = self.guest.must_leave() => tracing::debug!("a stranger's connection is closed for another"),
         }
         self.served.metrics.connections.dec();
+    }
+
+    async fn meet(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        protocol: auto::Builder<TokioExecutor>,
+        told_to_stop: OwnedNotified,
+    ) {
+        let Some(tls) = &self.served.tls else {
+            return self.speak(stream, protocol, told_to_stop).await;
+        };
+        let handshake = tls.acceptor().accept(stream);
+        match tokio::time::timeout(self.served.limits.opening_timeout, handshake).await {
+            Ok(Ok(stream)) => self.speak(stream, protocol, told_to_stop).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
     }
 
     async fn speak(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         protocol: auto::Builder<TokioExecutor>,
-        watcher: Watcher,
+        told_to_stop: OwnedNotified,
     ) {
-        let peer = self.peer;
+        let (peer, acquaintance) = (self.peer, self.guest.acquaintance().clone());
+        let answers = Arc::new(WaitingAnswers::default());
+        let progress = Arc::new(PeerProgress::default());
         let router =
             self.served.router.clone().map_request(move |mut request: Request<Incoming>| {
                 request.extensions_mut().insert(peer);
+                request.extensions_mut().insert(acquaintance.clone());
                 request
             });
-        let (stream, opened) = FirstBytes::new(stream);
-        let service = TowerToHyperService::new(router);
-        let connection = protocol.serve_connection(TokioIo::new(stream), service).into_owned();
-        tokio::select! {
-            // How a connection ends is the peer's affair: resets and garbage are not worth a line.
-            result = watcher.watch(connection) => {
-                if let Err(error) = result {
-                    tracing::debug!(error = &*error, "a connection ended with an error");
+        let paced = {
+            let answers = Arc::clone(&answers);
+            router.map_response(move |response: Response<axum::body::Body>| {
+                response.map(|body| PacedBody::new(body, Arc::clone(&answers)))
+            })
+        };
+        let stream = WatchedStream::new(stream, Arc::clone(&progress));
+        let service = TowerToHyperService::new(paced);
+        let connection = protocol.serve_connection(TokioIo::new(stream), service);
+        let limits = &self.served.limits;
+        let (mut connection, mut told_to_stop) = (pin!(connection), pin!(told_to_stop));
+        let mut silence = pin!(silence(&progress, limits.opening_timeout));
+        let mut deafness = pin!(deafness(&progress, &answers, limits.answer_timeout));
+        let mut is_stopping = false;
+        loop {
+            tokio::select! {
+                biased;
+                // How a connection ends is the peer's affair: resets and garbage are not worth a line.
+                result = &mut connection => {
+                    if let Err(error) = result {
+                        tracing::debug!(error = &*error, "a connection ended with an error");
+                    }
+                    return;
+                }
+                // It ends by itself once what is under way is answered.
+                () = &mut told_to_stop, if !is_stopping => {
+                    is_stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = &mut silence => return,
+                () = &mut deafness => {
+                    self.served.metrics.connections_stalled.inc();
+                    return;
                 }
             }
-            () = silence(&opened, self.served.limits.opening_timeout) => {}
         }
     }
 }
 
 /// Completes if the peer has not begun to speak in time.
-async fn silence(opened: &AtomicBool, timeout: Duration) {
+async fn silence(progress: &PeerProgress, timeout: Duration) {
     tokio::time::sleep(timeout).await;
-    if opened.load(Ordering::Relaxed) {
+    if progress.has_opened() {
         std::future::pending::<()>().await;
+    }
+}
+
+/// Completes when the peer has left something untaken for too long: all of what we write, or a piece of one answer.
+async fn deafness(progress: &PeerProgress, answers: &WaitingAnswers, timeout: Duration) {
+    // Nobody would notice a quarter of it more.
+    let interval = (timeout / 4).max(Duration::from_millis(1));
+    loop {
+        tokio::time::sleep(interval).await;
+        let since = progress.blocked_since().into_iter().chain(answers.longest_since()).min();
+        if since.is_some_and(|since| Instant::now().duration_since(since) >= timeout) {
+            return;
+        }
     }
 }

@@ -1,13 +1,17 @@
 //! Putting everything together, and serving it until told to stop.
 
 mod admin;
+mod answers;
 mod connections;
-mod first_bytes;
 mod issuer_keys;
+mod listener;
+mod room;
 mod tls;
+mod watched_stream;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
@@ -17,11 +21,12 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 pub use connections::ConnectionLimits;
 pub use issuer_keys::{IssuerKeysError, KeySource, OutsideIssuerConfig, is_safe};
+pub use listener::Listener;
 pub use tls::{TlsError, TlsFiles};
 
 use self::{
     admin::{Admin, admin_router},
-    connections::{Served, serve_connections},
+    connections::{Served, bind, serve_connections},
     issuer_keys::IssuerKeys,
     tls::Tls,
 };
@@ -43,11 +48,14 @@ use crate::{
         api_usage::{ApiUsage, self_metering::SelfMetering},
         assets::Assets,
         audit::AuditTrail,
+        backups::{BackupLimits, Backups},
         catalogs::Catalogs,
         clock::Clock,
         committer::{Committer, CommitterLimits},
+        execution::Execution,
         product_usage::ProductUsage,
         reports::Reports,
+        retention::Retention,
         usage_batches::UsageBatches,
         usage_queries::{QueryLimits, UsageQueries},
     },
@@ -75,12 +83,18 @@ pub struct ServerConfig {
     pub connections: ConnectionLimits,
     /// Limits of the write queue.
     pub committer: CommitterLimits,
+    /// Where commits and reads of the store run. Default: on threads.
+    pub execution: Execution,
     /// Which usage times are accepted.
     pub window: AcceptanceWindow,
     /// Whether the calls that are answered are recorded as API usage. Default: they are.
     pub self_metering: bool,
     /// Limits of usage queries.
     pub queries: QueryLimits,
+    /// How long backups wait for their readers.
+    pub backups: BackupLimits,
+    /// How long records are kept after they were stored; `None` for ever.
+    pub retain_records: Option<SignedDuration>,
     /// Where usage queries sort what does not fit into memory, in nameless files.
     pub spill: PathBuf,
     /// How entries of proxies' access logs are read.
@@ -128,10 +142,10 @@ pub enum ServerError {
 }
 
 /// A server that is bound and not serving yet.
-pub struct Server {
+pub struct Server<L = TcpListener> {
     config: ServerConfig,
-    api: TcpListener,
-    admin: TcpListener,
+    api: L,
+    admin: L,
     api_address: SocketAddr,
     admin_address: SocketAddr,
     store: Arc<dyn UsageStore>,
@@ -141,6 +155,7 @@ pub struct Server {
     metrics: Arc<Metrics>,
     self_metering: Option<Arc<SelfMetering>>,
     queries: Arc<UsageQueries>,
+    retention: Option<Retention>,
     tls: Option<Arc<Tls>>,
     issuer_keys: Option<IssuerKeys>,
     reload: Arc<Notify>,
@@ -149,7 +164,7 @@ pub struct Server {
     health: HealthReporter,
 }
 
-impl std::fmt::Debug for Server {
+impl<L> std::fmt::Debug for Server<L> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server")
             .field("api", &self.api_address)
@@ -168,20 +183,44 @@ impl Server {
         store: Arc<dyn UsageStore>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ServerError> {
-        let (api, api_address) = listen(config.listen).await?;
-        let (admin, admin_address) = listen(config.admin_listen).await?;
+        let api = listen(config.listen)?;
+        let admin = listen(config.admin_listen)?;
+        Self::compose(config, api, admin, store, clock)
+    }
+}
+
+impl<L: Listener> Server<L> {
+    /// Composes the services behind listeners that are bound already. Must be called within the runtime that serves.
+    ///
+    /// # Errors
+    /// [`ServerError`] if the store cannot be read, or the services do not fit together.
+    pub fn compose(
+        config: ServerConfig,
+        api: L,
+        admin: L,
+        store: Arc<dyn UsageStore>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ServerError> {
+        let api_address = address_of(&api, config.listen)?;
+        let admin_address = address_of(&admin, config.admin_listen)?;
+        let execution = config.execution;
         let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
         let metrics = Arc::new(Metrics::new());
         let audit = Arc::new(AuditTrail::new(Arc::clone(&store), Arc::clone(&clock)));
         let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit))?);
-        let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit)));
+        let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit), execution));
         let access = Access::load(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&audit))?;
         let access = Arc::new(access);
         let keys = match &config.signing_keys {
             Some(file) => SigningKeys::open(file, clock.now())?,
             None => SigningKeys::ephemeral()?,
         };
-        let committer = Committer::start(Arc::clone(&store), Arc::clone(&clock), config.committer)?;
+        let committer = Committer::start_with(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            config.committer,
+            execution,
+        )?;
         let api_usage = ApiUsage::new(Arc::clone(&committer), Arc::clone(&clock), config.window);
         let api_usage = Arc::new(api_usage);
         let self_metering = config
@@ -196,6 +235,9 @@ impl Server {
             config.spill.clone(),
         )?;
         let queries = Arc::new(queries);
+        let retention = config
+            .retain_records
+            .map(|keep| Retention::new(Arc::clone(&store), Arc::clone(&clock), keep, execution));
         let (draining, stopping) = watch::channel(false);
         let services = ApiServices {
             queries: Arc::clone(&queries),
@@ -222,6 +264,12 @@ impl Server {
             catalogs: Arc::clone(&catalogs),
             assets,
             access: Arc::clone(&access),
+            backups: Arc::new(Backups::new(
+                Arc::clone(&store),
+                Arc::clone(&audit),
+                config.backups,
+                stopping.clone(),
+            )),
             audit,
             tokens: Arc::new(AccessTokens::new(keys)),
             clock,
@@ -248,6 +296,7 @@ impl Server {
             metrics,
             self_metering,
             queries,
+            retention,
             tls,
             issuer_keys,
             reload: Arc::new(Notify::new()),
@@ -323,6 +372,10 @@ impl Server {
             let (metrics, stopping) = (Arc::clone(&self.metrics), watching.clone());
             tokio::spawn(async move { keys.watch(&metrics, stopping).await })
         });
+        let retention = self.retention.map(|retention| {
+            let stopping = watching.clone();
+            tokio::spawn(async move { retention.run(stopping).await })
+        });
         let api = tokio::spawn(serve_connections(
             self.api,
             served(self.router, self.tls),
@@ -343,7 +396,7 @@ impl Server {
         // Receivers live as long as the tasks; if those are gone there is nothing to tell.
         let _ = self.draining.send(true);
         let _ = api.await;
-        for watching in [certificates, issuer_keys].into_iter().flatten() {
+        for watching in [certificates, issuer_keys, retention].into_iter().flatten() {
             let _ = watching.await;
         }
         if let (Some(task), Some(metering)) = (metering, self.self_metering) {
@@ -351,20 +404,21 @@ impl Server {
             store_counts(&metering).await;
         }
         let queries = self.queries;
-        let _ = tokio::task::spawn_blocking(move || queries.shut_down()).await;
-        let committer = self.committer;
-        let _ = tokio::task::spawn_blocking(move || committer.shut_down()).await;
+        let _ = self.config.execution.run(move || queries.shut_down()).await;
+        self.committer.finish().await;
         let _ = stopping_admin.send(true);
         let _ = admin.await;
         Ok(())
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
-    let failed = |source| ServerError::Bind { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
+fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
+    bind(address).map_err(|source| ServerError::Bind { address, source })
+}
+
+/// Where a listener is bound that was to listen on `wanted`.
+fn address_of(listener: &impl Listener, wanted: SocketAddr) -> Result<SocketAddr, ServerError> {
+    listener.local_address().map_err(|source| ServerError::Bind { address: wanted, source })
 }
 
 async fn set_health(health: &HealthReporter, status: ServingStatus) {

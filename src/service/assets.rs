@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    FieldViolation, Page, PageRequest, ServiceError, audit::AuditTrail, page::PageTokens,
-    store_reads::StoreReads,
+    FieldViolation, Page, PageRequest, ServiceError, audit::AuditTrail, execution::Execution,
+    page::PageTokens, store_reads::StoreReads,
 };
 use crate::{
     domain::{
@@ -60,8 +60,8 @@ impl std::fmt::Debug for Assets {
 impl Assets {
     /// The assets of a store.
     #[must_use]
-    pub fn new(store: Arc<dyn UsageStore>, audit: Arc<AuditTrail>) -> Self {
-        let reads = StoreReads::new(Arc::clone(&store), READ_THREADS_MAX);
+    pub fn new(store: Arc<dyn UsageStore>, audit: Arc<AuditTrail>, execution: Execution) -> Self {
+        let reads = StoreReads::new(Arc::clone(&store), READ_THREADS_MAX, execution);
         Self { store, audit, reads, changing: Arc::new(tokio::sync::Mutex::new(())) }
     }
 

@@ -8,17 +8,15 @@
 //! nothing. Answers leave in the order of the queue, duplicates included, so nobody is told of a
 //! duplicate whose original is not yet on the disk.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    thread::JoinHandle,
-    time::Duration,
-};
+mod group_commit;
+
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch};
 
-use super::{ServiceError, clock::Clock, store_reads::StoreReads};
+use self::group_commit::GroupCommit;
+use super::{ServiceError, clock::Clock, execution::Execution, store_reads::StoreReads};
 use crate::{
     domain::{
         api_usage::ApiReport,
@@ -26,7 +24,7 @@ use crate::{
         usage::Submission,
         verdict::Decision,
     },
-    store::{CommitDecisions, CommitGroup, Probe, ProbeResult, Probed, Reported, UsageStore},
+    store::{Probe, ProbeResult, Probed, Reported, UsageStore},
 };
 
 /// Suggested to callers that are refused: a few groups later there is room again.
@@ -105,7 +103,7 @@ impl Queued {
     }
 }
 
-/// The queue in front of a store, and the thread behind it.
+/// The queue in front of a store, and what commits behind it.
 pub struct Committer {
     store: Arc<dyn UsageStore>,
     room: Arc<Semaphore>,
@@ -117,6 +115,8 @@ pub struct Committer {
     // Taken by `shut_down`.
     queue: Mutex<Option<mpsc::Sender<Waiting>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    // Closed once nothing is committed any more.
+    running: watch::Receiver<()>,
 }
 
 impl std::fmt::Debug for Committer {
@@ -126,7 +126,7 @@ impl std::fmt::Debug for Committer {
 }
 
 impl Committer {
-    /// Starts the committer of a store.
+    /// Starts the committer of a store on a thread of its own.
     ///
     /// # Errors
     /// [`ServiceError::Internal`] if no thread can be started.
@@ -135,24 +135,47 @@ impl Committer {
         clock: Arc<dyn Clock>,
         limits: CommitterLimits,
     ) -> Result<Arc<Self>, ServiceError> {
+        Self::start_with(store, clock, limits, Execution::Threads)
+    }
+
+    /// Starts the committer of a store. Unless it gets a thread, it belongs to the runtime of the caller, and is over
+    /// with it.
+    ///
+    /// # Errors
+    /// [`ServiceError::Internal`] if no thread can be started.
+    pub fn start_with(
+        store: Arc<dyn UsageStore>,
+        clock: Arc<dyn Clock>,
+        limits: CommitterLimits,
+        execution: Execution,
+    ) -> Result<Arc<Self>, ServiceError> {
         // The permits bound what waits; every submission takes at least one, so this is never full.
         let (sender, receiver) = mpsc::channel(limits.queued_records_max.max(1) as usize);
-        let thread = std::thread::Builder::new()
-            .name("committer".into())
-            .spawn({
-                let store = Arc::clone(&store);
-                move || commit_groups(&*store, &*clock, receiver, limits.group_records_max)
-            })
-            .map_err(|error| ServiceError::Internal(error.to_string().into()))?;
+        let (ending, running) = watch::channel(());
+        let commits =
+            GroupCommit::new(Arc::clone(&store), clock, receiver, limits.group_records_max, ending);
+        let thread = match execution {
+            Execution::Threads => {
+                let thread = std::thread::Builder::new().name("committer".into());
+                let spawned = thread.spawn(move || commits.run());
+                Some(spawned.map_err(|error| ServiceError::Internal(error.to_string().into()))?)
+            }
+            Execution::InTurn { commit_time } => {
+                tokio::spawn(commits.run_in_turn(commit_time));
+                None
+            }
+        };
+        let reads = |threads_max| StoreReads::new(Arc::clone(&store), threads_max, execution);
         Ok(Arc::new(Self {
             store: Arc::clone(&store),
             room: Arc::new(Semaphore::new(limits.queued_records_max.max(1) as usize)),
             patient_room: Arc::new(Semaphore::new(patient_records_max(&limits) as usize)),
-            probes: StoreReads::new(Arc::clone(&store), limits.probe_threads_max),
-            reads: StoreReads::new(Arc::clone(&store), READ_THREADS_MAX),
+            probes: reads(limits.probe_threads_max),
+            reads: reads(READ_THREADS_MAX),
             limits,
             queue: Mutex::new(Some(sender)),
-            thread: Mutex::new(Some(thread)),
+            thread: Mutex::new(thread),
+            running,
         }))
     }
 
@@ -292,22 +315,35 @@ impl Committer {
             .saturating_sub(self.room.available_permits())
     }
 
-    /// Whether submissions are taken: not after [`Committer::shut_down`], and never again after a panic
+    /// Whether submissions are taken: not during and after a shutdown, and never again after a panic
     /// in the store, of which the store itself may know nothing.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.queue.lock().as_ref().is_some_and(|queue| !queue.is_closed())
     }
 
-    /// Takes nothing more, finishes what is queued, and ends the thread. Blocks until then.
+    /// Takes nothing more, and waits until what is queued is stored.
+    pub async fn finish(&self) {
+        self.close();
+        let mut running = self.running.clone();
+        // Nothing is ever sent; it fails once the other side is gone.
+        let _ = running.changed().await;
+    }
+
+    /// Takes nothing more, finishes what is queued, and ends the thread. Blocks until then. Without a thread it does
+    /// not wait.
     pub fn shut_down(&self) {
-        self.room.close();
-        self.patient_room.close();
-        drop(self.queue.lock().take());
+        self.close();
         if let Some(thread) = self.thread.lock().take() {
             // A panic in the store was caught inside.
             let _ = thread.join();
         }
+    }
+
+    fn close(&self) {
+        self.room.close();
+        self.patient_room.close();
+        drop(self.queue.lock().take());
     }
 }
 
@@ -328,107 +364,6 @@ fn shutting_down() -> ServiceError {
 
 fn stopped() -> ServiceError {
     ServiceError::Unavailable("the committer has stopped".into())
-}
-
-/// Those who wait for a group, in the order of the group.
-#[derive(Default)]
-struct Callers {
-    submissions: Vec<(Answer<Vec<Decision>>, Room)>,
-    api_reports: Vec<(Answer<Vec<Decision>>, Room)>,
-    batches: Vec<(Answer<BatchDecision>, Room)>,
-}
-
-fn commit_groups(
-    store: &dyn UsageStore,
-    clock: &dyn Clock,
-    mut queue: mpsc::Receiver<Waiting>,
-    group_records_max: usize,
-) {
-    let mut group = CommitGroup::default();
-    let mut callers = Callers::default();
-    let mut left_over: Option<Waiting> = None;
-    while let Some(first) = left_over.take().or_else(|| queue.blocking_recv()) {
-        let mut records: usize = 0;
-        let mut next = Some(first);
-        while let Some(waiting) = next {
-            records = records.saturating_add(waiting.records());
-            callers.join(&mut group, waiting);
-            next = queue.try_recv().ok();
-            left_over =
-                next.take_if(|next| records.saturating_add(next.records()) > group_records_max);
-        }
-        let outcome = catch_unwind(AssertUnwindSafe(|| store.commit(&group, clock.now())));
-        let broken = match outcome {
-            Ok(Ok(decisions)) if fits(&group, &decisions) => {
-                callers.answer(decisions);
-                None
-            }
-            Ok(Ok(_)) => Some("the store did not decide everything"),
-            Ok(Err(error)) => {
-                callers.fail(&error.into());
-                None
-            }
-            Err(_) => Some("the store panicked while committing"),
-        };
-        group = CommitGroup::default();
-        if let Some(text) = broken {
-            tracing::error!("{text}; restart meterd");
-            callers.fail(&ServiceError::Unavailable(text.into()));
-            // Nobody can tell what state the store is in. Ending the thread refuses all that follows.
-            return;
-        }
-    }
-}
-
-/// Whether there is a decision for everything: one that is missing must not pass for acceptance.
-fn fits(group: &CommitGroup, decisions: &CommitDecisions) -> bool {
-    let records = group.submissions.iter().map(|probed| probed.report.records.len());
-    let events = group.api_reports.iter().map(|probed| probed.report.events.len());
-    records.eq(decisions.submissions.iter().map(Vec::len))
-        && events.eq(decisions.api_reports.iter().map(Vec::len))
-        && group.batches.len() == decisions.batches.len()
-}
-
-impl Callers {
-    fn join(&mut self, group: &mut CommitGroup, Waiting { work, room }: Waiting) {
-        match work {
-            Work::Submission(probed, answer) => {
-                group.submissions.push(probed);
-                self.submissions.push((answer, room));
-            }
-            Work::ApiReport(probed, answer) => {
-                group.api_reports.push(probed);
-                self.api_reports.push((answer, room));
-            }
-            Work::Batch(batch, answer) => {
-                group.batches.push(batch);
-                self.batches.push((answer, room));
-            }
-        }
-    }
-
-    fn answer(&mut self, decisions: CommitDecisions) {
-        answer_all(&mut self.submissions, decisions.submissions.into_iter().map(Ok));
-        answer_all(&mut self.api_reports, decisions.api_reports.into_iter().map(Ok));
-        answer_all(&mut self.batches, decisions.batches.into_iter().map(Ok));
-    }
-
-    fn fail(&mut self, error: &ServiceError) {
-        answer_all(&mut self.submissions, std::iter::repeat_with(|| Err(error.clone())));
-        answer_all(&mut self.api_reports, std::iter::repeat_with(|| Err(error.clone())));
-        answer_all(&mut self.batches, std::iter::repeat_with(|| Err(error.clone())));
-    }
-}
-
-fn answer_all<T>(
-    callers: &mut Vec<(Answer<T>, Room)>,
-    answers: impl Iterator<Item = Result<T, ServiceError>>,
-) {
-    for ((caller, room), answer) in callers.drain(..).zip(answers) {
-        drop(room);
-        // The caller may have hung up; what it sent is stored all the same.
-        let _ = caller.send(answer);
-    }
 }
 
 #[cfg(test)]

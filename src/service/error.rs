@@ -35,12 +35,22 @@ impl FieldViolation {
     }
 }
 
-fn shortened(mut text: String, chars_max: usize) -> String {
+/// The beginning of a text that may quote as much of a request as its caller likes.
+pub(crate) fn shortened(mut text: String, chars_max: usize) -> String {
     if let Some((end, _)) = text.char_indices().nth(chars_max) {
         text.truncate(end);
         text.push('…');
     }
     text
+}
+
+/// The batch that was recorded first under an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirstBatch {
+    /// Whether it says the same, so that a caller that sends it again has nothing left to do.
+    pub identical: bool,
+    /// How many usages it has.
+    pub usages: usize,
 }
 
 /// Why a use case was not carried out.
@@ -64,14 +74,20 @@ pub enum ServiceError {
     BatchRecorded {
         /// Its id.
         id: String,
-        /// Whether that one says the same, so that a caller that sends it again has nothing left to do.
-        identical: bool,
-        /// How many usages that one has.
-        usages: usize,
+        /// That one, unless it is no longer kept.
+        first: Option<FirstBatch>,
     },
     /// What the request names does not exist in the caller's organization.
     #[error("there is no {resource} {name:?}")]
     NotFound {
+        /// The kind of thing.
+        resource: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// What the request names was stored and counts, but is no longer kept.
+    #[error("the {resource} {name:?} is no longer kept")]
+    NoLongerKept {
         /// The kind of thing.
         resource: &'static str,
         /// Its name.
@@ -129,6 +145,16 @@ impl ServiceError {
         Self::NotFound { resource, name: shortened(name.to_owned(), ID_CHARS_MAX) }
     }
 
+    /// What the store says of one thing that is named.
+    pub(super) fn of_one(error: StoreError, resource: &'static str, name: &str) -> Self {
+        match error {
+            StoreError::Dropped(_) => {
+                Self::NoLongerKept { resource, name: shortened(name.to_owned(), ID_CHARS_MAX) }
+            }
+            other => other.into(),
+        }
+    }
+
     /// Something of that name is there already.
     pub(super) fn already_exists(resource: &'static str, name: &str) -> Self {
         Self::AlreadyExists { resource, name: name.to_owned() }
@@ -143,6 +169,7 @@ impl ServiceError {
             | Self::InvalidBatch { .. }
             | Self::BatchRecorded { .. }
             | Self::NotFound { .. }
+            | Self::NoLongerKept { .. }
             | Self::AlreadyExists { .. }
             | Self::TooManyQueries { .. }
             | Self::PermissionDenied(_)
@@ -158,8 +185,10 @@ impl From<StoreError> for ServiceError {
             StoreError::Failed(_) | StoreError::Closed | StoreError::Engine(_) => {
                 Self::Unavailable(error.to_string().into())
             }
-            // A sequence comes from the store's own index, and honest totals cannot overflow.
+            // A sequence comes from the store's own index, honest totals cannot overflow, and whoever reads single
+            // records tells those apart that are no longer kept.
             StoreError::Damaged(_)
+            | StoreError::Dropped(_)
             | StoreError::NotAtSequence(_)
             | StoreError::Overflow(_)
             | StoreError::Report(ReportError::Overflow(_)) => {
@@ -168,6 +197,7 @@ impl From<StoreError> for ServiceError {
             StoreError::Unrepresentable(_) | StoreError::GivenUp => {
                 Self::Internal(error.to_string().into())
             }
+            StoreError::CannotBackUp(refusal) => Self::FailedPrecondition(refusal.to_string()),
             StoreError::Report(ReportError::TooManyRows) => {
                 Self::invalid("interval", error.to_string())
             }
@@ -211,12 +241,19 @@ mod tests {
     fn every_store_error_has_its_place() {
         let damaged = [
             StoreError::NotAtSequence(LogSequence(7)),
+            StoreError::Dropped(LogSequence(7)),
             StoreError::Overflow(TotalOverflow),
             StoreError::Report(ReportError::Overflow(TotalOverflow)),
         ];
         for error in damaged {
             assert!(matches!(error.into(), ServiceError::DataLoss(_)));
         }
+        let of_one = |error| ServiceError::of_one(error, "thing", "x");
+        assert!(matches!(
+            of_one(StoreError::Dropped(LogSequence(7))),
+            ServiceError::NoLongerKept { .. }
+        ));
+        assert!(matches!(of_one(StoreError::Closed), ServiceError::Unavailable(_)));
         assert!(matches!(StoreError::Closed.into(), ServiceError::Unavailable(_)));
         assert!(matches!(StoreError::Unrepresentable("x").into(), ServiceError::Internal(_)));
         let too_many = ServiceError::from(StoreError::Report(ReportError::TooManyRows));

@@ -7,20 +7,24 @@ pub mod api_usage;
 mod arguments;
 pub mod assets;
 pub mod audit;
+pub mod backups;
 pub mod catalogs;
 pub mod clock;
 pub mod committer;
 mod error;
+pub mod execution;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod page;
 pub mod product_usage;
 pub mod reports;
+pub mod retention;
 mod store_reads;
 #[cfg(test)]
 mod testing;
 pub mod usage_batches;
 pub mod usage_queries;
 
-pub use error::{FieldViolation, ServiceError};
+pub(crate) use error::shortened;
+pub use error::{FieldViolation, FirstBatch, ServiceError};
 pub use page::{Page, PageRequest};

@@ -315,7 +315,7 @@ impl UsageStore for TestStore {
         &self,
         organization: &OrganizationId,
         wanted: &[(Uuid, LogSequence)],
-    ) -> Result<Vec<StoredApiEvent>, StoreError> {
+    ) -> Result<Vec<Option<StoredApiEvent>>, StoreError> {
         self.memory.original_events(organization, wanted)
     }
 

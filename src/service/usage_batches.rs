@@ -4,7 +4,9 @@ use std::{collections::HashSet, sync::Arc};
 
 use jiff::tz::TimeZone;
 
-use super::{FieldViolation, ServiceError, assets::Assets, clock::Clock, committer::Committer};
+use super::{
+    FieldViolation, FirstBatch, ServiceError, assets::Assets, clock::Clock, committer::Committer,
+};
 use crate::{
     domain::{
         asset_usage::{AssetBatch, AssetUsage, BatchDecision, StoredBatch, UsageDay},
@@ -14,7 +16,7 @@ use crate::{
         quantity::Quantity,
         usage_date,
     },
-    store::UsageStore,
+    store::{StoreError, UsageStore},
 };
 
 /// One line of a batch as the caller sent it.
@@ -80,7 +82,7 @@ impl UsageBatches {
         let batch = AssetBatch { caller: caller.clone(), id, usages: checked };
         if !unknown_assets.is_empty() {
             // An asset may be gone since the batch was recorded: whoever sends it again must still hear so.
-            if self.find(caller, batch.id.clone()).await?.is_some() {
+            if !matches!(self.find(caller, batch.id.clone()).await?, Ok(None)) {
                 return Err(self.taken(batch).await?);
             }
             return Err(ServiceError::InvalidBatch { violations, unknown_assets });
@@ -98,17 +100,18 @@ impl UsageBatches {
     pub async fn batch(&self, caller: &Caller, id: &str) -> Result<StoredBatch, ServiceError> {
         let missing = || ServiceError::not_found("usage batch", id);
         let wanted = BatchId::new(id).map_err(|_| missing())?;
-        self.find(caller, wanted).await?.ok_or_else(missing)
+        let found = self.find(caller, wanted).await?;
+        found.map_err(|error| ServiceError::of_one(error, "usage batch", id))?.ok_or_else(missing)
     }
 
     async fn find(
         &self,
         caller: &Caller,
         id: BatchId,
-    ) -> Result<Option<StoredBatch>, ServiceError> {
+    ) -> Result<Result<Option<StoredBatch>, StoreError>, ServiceError> {
         let organization = caller.organization.clone();
         self.committer
-            .read(move |store: &dyn UsageStore| store.find_batch(&organization, &id))
+            .read(move |store: &dyn UsageStore| Ok(store.find_batch(&organization, &id)))
             .await
     }
 
@@ -133,11 +136,17 @@ impl UsageBatches {
     /// Tells a retry of the batch that is there from another one under the same id.
     async fn taken(&self, batch: AssetBatch) -> Result<ServiceError, ServiceError> {
         let id = batch.id.to_string();
-        let first = self.find(&batch.caller, batch.id).await?.ok_or_else(|| {
-            ServiceError::DataLoss(format!("batch {id:?} is taken and not there").into())
-        })?;
-        let identical = first.usages == batch.usages;
-        Ok(ServiceError::BatchRecorded { id, identical, usages: first.usages.len() })
+        let first = match self.find(&batch.caller, batch.id).await? {
+            Err(StoreError::Dropped(_)) => None,
+            found => Some(found?.ok_or_else(|| {
+                ServiceError::DataLoss(format!("batch {id:?} is taken and not there").into())
+            })?),
+        };
+        let first = first.map(|first| FirstBatch {
+            identical: first.usages == batch.usages,
+            usages: first.usages.len(),
+        });
+        Ok(ServiceError::BatchRecorded { id, first })
     }
 }
 

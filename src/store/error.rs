@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::backup::BackupRefusal;
 use crate::domain::{quantity::TotalOverflow, report::ReportError, usage::LogSequence};
 
 /// Why a store could not do what it was asked.
@@ -24,12 +25,18 @@ pub enum StoreError {
     /// A decision named a log sequence at which the record does not stand.
     #[error("no such record at log sequence {}", .0.0)]
     NotAtSequence(LogSequence),
+    /// What stood at a log sequence was dropped, being older than records are kept. It still counts.
+    #[error("what was stored at log sequence {} is no longer kept", .0.0)]
+    Dropped(LogSequence),
     /// A value is outside what the store can represent.
     #[error("cannot be stored: {0}")]
     Unrepresentable(&'static str),
     /// Whoever visited totals wants no more of them.
     #[error("the visit was given up")]
     GivenUp,
+    /// A backup cannot be made.
+    #[error(transparent)]
+    CannotBackUp(#[from] BackupRefusal),
     /// A total overflowed.
     #[error(transparent)]
     Overflow(#[from] TotalOverflow),

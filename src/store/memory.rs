@@ -266,13 +266,14 @@ impl UsageStore for MemoryStore {
         &self,
         organization: &OrganizationId,
         wanted: &[(Uuid, LogSequence)],
-    ) -> Result<Vec<StoredApiEvent>, StoreError> {
+    ) -> Result<Vec<Option<StoredApiEvent>>, StoreError> {
         let state = self.state.read();
         let original = |(uuid, sequence): &(Uuid, LogSequence)| {
             let stored = state.events.get(&(organization.clone(), *uuid));
             stored
                 .filter(|stored| stored.sequence == *sequence)
                 .cloned()
+                .map(Some)
                 .ok_or(StoreError::NotAtSequence(*sequence))
         };
         wanted.iter().map(original).collect()

@@ -12,9 +12,11 @@
 //! - after a failed write the store refuses all further writes ([`StoreError::Failed`]) and goes on
 //!   answering reads where it can.
 
+pub mod backup;
 pub mod document;
 mod error;
 mod group;
+mod log_head;
 pub mod memory;
 pub mod sled;
 
@@ -23,9 +25,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use self::document::{Collection, Document, DocumentChange, Page};
+use self::{
+    backup::{BackupEnd, BackupRefusal, BackupRequest, BackupSink},
+    document::{Collection, Document, DocumentChange, Page},
+};
 pub use error::StoreError;
 pub use group::{CommitDecisions, CommitGroup, Probe, ProbeResult, Probed, Reported};
+pub use log_head::{LINK_BYTES, LogHead, LogPosition};
 
 use crate::domain::{
     api_usage::{ApiSeries, ApiTotalsQuery, StatusClass, StoredApiEvent},
@@ -68,6 +74,8 @@ pub struct StoreStatistics {
     pub records: u64,
     /// The last sequence of the log.
     pub last_sequence: LogSequence,
+    /// Values of the log that were dropped once they were old enough; what they hold still counts.
+    pub dropped_chunks: u64,
     /// Runs of the uuid index.
     pub index_runs: usize,
     /// Bytes of memory that grow with the number of stored records.
@@ -76,6 +84,17 @@ pub struct StoreStatistics {
     pub background_bytes_owed: u64,
     /// Bytes on disk.
     pub disk_bytes: u64,
+}
+
+/// What a call of [`UsageStore::drop_records`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecordsDropped {
+    /// Values of the log that are gone.
+    pub chunks: u64,
+    /// Records of product usage in them.
+    pub records: u64,
+    /// Whether another call, after a while, may find more.
+    pub more_to_come: bool,
 }
 
 /// Keeps usage records, totals and the catalog.
@@ -100,7 +119,7 @@ pub trait UsageStore: Send + Sync + 'static {
     /// The record accepted under a uuid.
     ///
     /// # Errors
-    /// [`StoreError`] if it cannot be read.
+    /// [`StoreError::Dropped`] if it is no longer kept, otherwise [`StoreError`] if it cannot be read.
     fn find(
         &self,
         organization: &OrganizationId,
@@ -110,7 +129,7 @@ pub trait UsageStore: Send + Sync + 'static {
     /// The record accepted under a uuid whose sequence is known from a decision.
     ///
     /// # Errors
-    /// [`StoreError`] if it cannot be read or is not there.
+    /// [`StoreError::Dropped`] if it is no longer kept, otherwise [`StoreError`] if it cannot be read or is not there.
     fn original(
         &self,
         organization: &OrganizationId,
@@ -134,7 +153,8 @@ pub trait UsageStore: Send + Sync + 'static {
         visit: &mut TotalsVisitor<'_>,
     ) -> Result<LogSequence, StoreError>;
 
-    /// The events accepted under uuids whose sequences are known from decisions, in the order of `wanted`.
+    /// The events accepted under uuids whose sequences are known from decisions, in the order of `wanted`; `None` for those
+    /// that are no longer kept.
     ///
     /// # Errors
     /// [`StoreError`] if one cannot be read or is not there.
@@ -142,7 +162,7 @@ pub trait UsageStore: Send + Sync + 'static {
         &self,
         organization: &OrganizationId,
         wanted: &[(Uuid, LogSequence)],
-    ) -> Result<Vec<StoredApiEvent>, StoreError>;
+    ) -> Result<Vec<Option<StoredApiEvent>>, StoreError>;
 
     /// Visits totals of API usage as of one moment, and answers the last sequence they include.
     ///
@@ -167,7 +187,7 @@ pub trait UsageStore: Send + Sync + 'static {
     /// The batch recorded under an id.
     ///
     /// # Errors
-    /// [`StoreError`] if it cannot be read.
+    /// [`StoreError::Dropped`] if it is no longer kept, otherwise [`StoreError`] if it cannot be read.
     fn find_batch(
         &self,
         organization: &OrganizationId,
@@ -290,6 +310,37 @@ pub trait UsageStore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`] if they cannot be removed.
     fn remove_pages(&self, organization: &OrganizationId, book: &str) -> Result<(), StoreError>;
+
+    /// Hands everything that a backup consists of to `sink`, as of one moment, while writes go on. Blocks as `sink` does.
+    ///
+    /// # Errors
+    /// [`StoreError::CannotBackUp`] says why it is not made; otherwise [`StoreError`] if the store cannot be read or is
+    /// damaged, or what the sink returned.
+    fn back_up(
+        &self,
+        request: &BackupRequest,
+        sink: &mut BackupSink<'_>,
+    ) -> Result<BackupEnd, StoreError> {
+        let _ = (request, sink);
+        Err(StoreError::CannotBackUp(BackupRefusal::Unsupported))
+    }
+
+    /// Where the log ends: everything acknowledged before is in it. Waits for the commit that is under way. `None` for a store
+    /// without a log.
+    fn log_head(&self) -> Option<LogHead> {
+        None
+    }
+
+    /// Drops the oldest records, events and batches of those that were stored before an instant, a bounded number; durable on
+    /// return. Their uuids and ids stay taken for ever, and what they add to totals stays. A store may keep some longer, but
+    /// drops none before one that was stored earlier.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store is damaged where they are, or cannot be written; nothing is dropped then.
+    fn drop_records(&self, stored_before: Timestamp) -> Result<RecordsDropped, StoreError> {
+        let _ = stored_before;
+        Ok(RecordsDropped::default())
+    }
 
     /// A secret of this store, for signing page tokens. Stays the same for the store's life.
     fn token_key(&self) -> [u8; 16];

@@ -76,8 +76,12 @@ async fn key_of(server: &TestServer, id: &str, permissions: &[Permission]) -> St
 }
 
 /// What only administrators of the organization `default` may do.
-const OPERATORS_ONLY: [&str; 2] =
-    ["/meterd.v1.AccessService/CreateOrganization", "/meterd.v1.AccessService/RotateSigningKey"];
+const OPERATORS_ONLY: [&str; 4] = [
+    "/meterd.v1.AccessService/CreateOrganization",
+    "/meterd.v1.AccessService/RotateSigningKey",
+    "/meterd.v1.StoreService/StreamBackup",
+    "/meterd.v1.StoreService/GetLogHead",
+];
 
 /// The API key of a client of another organization that may do everything there.
 async fn key_elsewhere(server: &TestServer) -> String {

@@ -5,8 +5,12 @@ use std::path::Path;
 use jiff::Timestamp;
 use meterd::store::sled::{SledStore, StoreOptions};
 
+use uuid::Uuid;
+
 use crate::support::{
-    command::{Ran, meterd, run},
+    command::{Ran, client, meterd, run},
+    load::send,
+    process::{MeterdProcess, serve_command},
     usage::{commit, record, submission},
 };
 
@@ -67,6 +71,14 @@ fn a_store_that_went_on_agrees_with_what_was_signed_and_one_that_was_cut_off_doe
     assert!(printed.contains("no differences"), "{printed}");
     assert!(printed.contains("the log leads through the checkpoint at chunk 5"), "{printed}");
 
+    // What is restored from a backup has the same log.
+    let (data, backups, restored) =
+        (place.path("data"), place.path("backups"), place.path("restored"));
+    place.run(&["backup", "--to", &backups, "--data-dir", &data]).ok();
+    place.run(&["restore", "--from", &backups, "--data-dir", &restored, "--no-verify"]).ok();
+    let printed = place.verify("restored", "key.pub").ok();
+    assert!(printed.contains("the log leads through the checkpoint at chunk 5"), "{printed}");
+
     // Somebody puts an older state of the store in its place: sound in itself.
     write(Path::new(&place.path("other")), 0..3);
     let ran = place.verify("other", "key.pub");
@@ -108,4 +120,28 @@ fn nothing_is_overwritten_and_wrong_files_are_named() {
     place
         .run(&["verify", "--data-dir", &place.path("data"), "--against", &place.path("checkpoint")])
         .fails(2, &["--public-key"]);
+}
+
+#[tokio::test]
+async fn where_the_log_of_a_server_ends_is_signed_while_it_serves() {
+    let place = Place::new();
+    let data = place.0.path().join("served");
+    let server = MeterdProcess::start(serve_command(&[], &data));
+    let uuids: Vec<_> = (0..3).map(|_| Uuid::new_v4()).collect();
+    send(&mut server.image(), &uuids).await.unwrap();
+    let (key, to) = (place.path("key"), place.path("served-checkpoint"));
+    let sign = ["checkpoint", "sign", "--key", &key, "--to", &to];
+    run(client(server.api, &sign)).ok();
+    // More comes, and then the end that is not waited for.
+    send(&mut server.image(), &[Uuid::new_v4()]).await.unwrap();
+    server.kill();
+    let served = data.to_str().unwrap().to_owned();
+    let public_key = place.path("key.pub");
+    let verify = |against: &str| {
+        let arguments = ["verify", "--data-dir", &served, "--against", against];
+        place.run(&[&arguments[..], &["--public-key", &public_key]].concat())
+    };
+    let printed = verify(&to).ok();
+    assert!(printed.contains("the log leads through the checkpoint at chunk"), "{printed}");
+    assert!(verify(&place.path("checkpoint")).stdout.contains("the store is "));
 }

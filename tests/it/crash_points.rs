@@ -11,11 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use meterd::{
     domain::verdict::{Decision, Original},
     store::{
-        UsageStore,
+        StoreError, UsageStore,
         sled::{FaultAction, FaultPoint, SledStore, StoreOptions, verify},
     },
 };
@@ -26,7 +26,7 @@ use crate::support::{
     usage::{all_totals, commit, organization, record, submission},
 };
 
-const POINTS: [FaultPoint; 9] = [
+const POINTS: [FaultPoint; 10] = [
     FaultPoint::CommitWrite,
     FaultPoint::CommitFlush,
     FaultPoint::CommitPublish,
@@ -36,6 +36,7 @@ const POINTS: [FaultPoint; 9] = [
     FaultPoint::ManifestWrite,
     FaultPoint::ManifestPublish,
     FaultPoint::RunRemoval,
+    FaultPoint::LogDrop,
 ];
 const DIRECTORY: &str = "METERD_CRASH_DIRECTORY";
 const POINT: &str = "METERD_CRASH_POINT";
@@ -70,6 +71,9 @@ fn child() {
         let mut said = std::io::stderr().lock();
         for uuid in uuids {
             writeln!(said, "acknowledged {uuid}").unwrap();
+        }
+        if POINTS[number(POINT)] == FaultPoint::LogDrop {
+            store.drop_records(now() + SignedDuration::from_secs(1)).unwrap();
         }
     }
     panic!("{:?} was never reached", POINTS[number(POINT)]);
@@ -110,7 +114,10 @@ fn dying_at_any_step_loses_nothing_that_was_acknowledged() {
                     matches!(decisions[..], [Decision::Duplicate(Original::Stored(_))]),
                     "{name:?} after {passes}: {uuid} was acknowledged and is gone"
                 );
-                assert!(store.find(&organization("alpha"), *uuid).unwrap().is_some());
+                match store.find(&organization("alpha"), *uuid) {
+                    Err(StoreError::Dropped(_)) => assert_eq!(*name, FaultPoint::LogDrop),
+                    found => assert!(found.unwrap().is_some()),
+                }
             }
             let counted: u64 =
                 all_totals(&store, "alpha").iter().map(|(_, _, total)| total.records).sum();

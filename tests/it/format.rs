@@ -1,8 +1,10 @@
-//! Stores of every on-disk format that was ever released must still open, and count the same.
+//! Stores of every on-disk format that was ever released must still open, and count the same; so must what a backup makes
+//! of them.
 //!
 //! Each was written once, when something had come to the format, by its test with `METERD_WRITE_FIXTURE=1`: in
 //! `tests/fixtures`, `store-v1.tar.gz`, then `store-v1-batches.tar.gz` with batches and assets, then
-//! `store-v1-api-usage.tar.gz`; `v2` since the values of the log are linked.
+//! `store-v1-api-usage.tar.gz`; `v2` since the values of the log are linked, and `store-v2-dropped.tar.gz` since they may be
+//! dropped.
 
 use std::{path::Path, process::Command};
 
@@ -30,6 +32,7 @@ use meterd::{
 use tempfile::TempDir;
 
 use crate::support::{
+    backups,
     server::sample_catalog,
     usage::{
         Calls, all_records, all_totals, api_totals, asset_totals, caller, commit, commit_events,
@@ -57,8 +60,17 @@ fn tar(arguments: &[&str], archive: &Path, directory: &Path) {
 /// The newest of [`VERSIONS`] is what is written.
 const VERSIONS: [&str; 2] = ["v1", "v2"];
 
+/// What it is after a backup and a restore.
+fn restored(directory: &Path) -> TempDir {
+    let store = SledStore::open(StoreOptions::new(directory)).unwrap();
+    let backup = backups::back_up(&store, None, || {}).unwrap();
+    let restored = tempfile::tempdir().unwrap();
+    backups::restore(StoreOptions::new(restored.path()), &[backup]).unwrap();
+    restored
+}
+
 /// A fixture of each version, unpacked. The newest is written first if that is asked for.
-fn stores_of_all_versions(content: &str, write: impl FnOnce(&Path)) -> Vec<TempDir> {
+fn stores_of(versions: &[&str], content: &str, write: impl FnOnce(&Path)) -> Vec<TempDir> {
     let fixture = |version: &str| {
         let name = format!("store-{version}{content}.tar.gz");
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -66,14 +78,14 @@ fn stores_of_all_versions(content: &str, write: impl FnOnce(&Path)) -> Vec<TempD
     if std::env::var_os("METERD_WRITE_FIXTURE").is_some() {
         let directory = tempfile::tempdir().unwrap();
         write(directory.path());
-        tar(&["-czf"], &fixture(VERSIONS[1]), directory.path());
+        tar(&["-czf"], &fixture(versions.last().unwrap()), directory.path());
     }
-    let unpack = |version| {
+    let unpack = |version: &&str| {
         let directory = tempfile::tempdir().unwrap();
         tar(&["-xzf"], &fixture(version), directory.path());
         directory
     };
-    VERSIONS.map(unpack).into()
+    versions.iter().map(unpack).collect()
 }
 
 fn is_sound(directory: &Path) -> VerifyReport {
@@ -105,7 +117,8 @@ fn write(directory: &Path) {
 
 #[test]
 fn a_store_of_any_version_opens_and_counts_the_same() {
-    for directory in stores_of_all_versions("", write) {
+    for directory in stores_of(&VERSIONS, "", write) {
+        check(restored(directory.path()).path());
         check(directory.path());
         is_sound(directory.path());
     }
@@ -173,7 +186,8 @@ fn write_batches(directory: &Path) {
 
 #[test]
 fn a_store_of_any_version_with_batches_opens_and_counts_the_same() {
-    for directory in stores_of_all_versions("-batches", write_batches) {
+    for directory in stores_of(&VERSIONS, "-batches", write_batches) {
+        check_batches(restored(directory.path()).path());
         check_batches(directory.path());
         is_sound(directory.path());
     }
@@ -257,7 +271,8 @@ fn write_api_usage(directory: &Path) {
 
 #[test]
 fn a_store_of_any_version_with_api_usage_opens_and_counts_the_same() {
-    for directory in stores_of_all_versions("-api-usage", write_api_usage) {
+    for directory in stores_of(&VERSIONS, "-api-usage", write_api_usage) {
+        check_api_usage(restored(directory.path()).path());
         check_api_usage(directory.path());
         is_sound(directory.path());
     }
@@ -287,11 +302,47 @@ fn check_api_usage(directory: &Path) {
     };
     let wanted = [(api_event(3).uuid, at)];
     let found = store.original_events(&organization("alpha"), &wanted).unwrap();
-    assert_eq!(found[0].event, api_event(3));
+    assert_eq!(found[0].as_ref().unwrap().event, api_event(3));
     assert!(
         store.has_api_usage(&organization("alpha"), &caller("alpha", "portal").client).unwrap()
     );
     let page = store.page_at(&organization("alpha"), "query-1/rows", 249).unwrap().unwrap();
     assert_eq!((page.first, page.body), (100, vec![100; 6_000]));
     assert_eq!(store.documents(Collection::Queries).unwrap().remove(0).body, b"{}");
+}
+
+/// The store of [`write`], of which the first half was dropped.
+fn write_dropped(directory: &Path) {
+    write(directory);
+    let store = SledStore::open(StoreOptions::new(directory)).unwrap();
+    let later = now() + SignedDuration::from_hours(1);
+    let records =
+        (0..10).map(|number| record(u128::from(RECORDS) + number, "gb-hour", 1, now())).collect();
+    commit(&store, submission("alpha", records), later).unwrap();
+    while store.drop_records(later).unwrap().more_to_come {
+        std::thread::yield_now();
+    }
+    while !store.is_idle() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_store_that_dropped_records_opens() {
+    for directory in stores_of(&VERSIONS[1..], "-dropped", write_dropped) {
+        for path in [restored(directory.path()).path(), directory.path()] {
+            let report = is_sound(path);
+            assert_eq!((report.dropped.records, report.records), (RECORDS, 10));
+            let store = SledStore::open(StoreOptions::new(path)).unwrap();
+            let counted: u64 = ["alpha", "beta"]
+                .into_iter()
+                .flat_map(|name| all_totals(&store, name))
+                .map(|(_, _, total)| total.records)
+                .sum();
+            assert_eq!(counted, RECORDS + 10);
+            let again = submission("alpha", vec![record(10, "gb-hour", i64::MAX, now())]);
+            let decisions = commit(&store, again, now()).unwrap();
+            assert!(matches!(decisions[..], [Decision::Duplicate(_)]), "{decisions:?}");
+        }
+    }
 }

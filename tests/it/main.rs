@@ -9,10 +9,14 @@
     unreachable_pub
 )]
 
+mod abuse;
 mod access_isolation;
 mod access_log;
 mod access_matrix;
 mod architecture;
+mod backup;
+mod backup_damage;
+mod backup_stall;
 mod cli_access;
 mod cli_assets;
 mod cli_bench;
@@ -27,6 +31,7 @@ mod cli_record_api;
 mod cli_write;
 mod crash_points;
 mod damage;
+mod disk_faults;
 mod durability;
 mod edge;
 mod foreign_clients;
@@ -36,18 +41,23 @@ mod grpc_web;
 mod hostile_input;
 mod kill;
 mod kill_batches;
+mod network;
 mod outside_issuer;
+mod power_loss;
 mod rate_limits;
 mod report_recount;
 mod reports_api;
 mod rest;
 mod rest_differential;
 mod rest_openapi;
+mod retention;
 mod secrecy;
 mod self_metering;
 mod sign_in;
+mod simulate;
 mod stall;
 mod store_assets;
+mod store_backup;
 mod store_documents;
 mod store_model;
 mod store_pages;

@@ -32,7 +32,7 @@ fn a_commit_that_does_not_end_fails_the_store() {
     assert!(matches!(commit(&*store, write(1), now()).unwrap()[..], [Decision::Accepted]));
     assert_eq!(store.status(), StoreStatus::Ready);
 
-    faults.arm(FaultPoint::CommitFlush, 0, FaultAction::Stall(Duration::from_secs(2)));
+    faults.arm(FaultPoint::CommitFlush, 0, FaultAction::Stall);
     let stalled = {
         let (store, submission) = (Arc::clone(&store), write(2));
         std::thread::spawn(move || commit(&*store, submission, now()))
@@ -47,6 +47,7 @@ fn a_commit_that_does_not_end_fails_the_store() {
     };
     assert!(reason.contains("a commit has taken"), "{reason}");
     assert!(!stalled.is_finished(), "it was noticed while it lasted");
+    faults.release();
     let refused = stalled.join().unwrap().unwrap_err();
     assert!(matches!(refused, StoreError::Failed(_)), "{refused}");
     assert!(matches!(commit(&*store, write(3), now()), Err(StoreError::Failed(_))));

@@ -9,16 +9,19 @@ use jiff::{SignedDuration, Timestamp};
 use meterd::{
     domain::{
         api_usage::{ApiEvent, ApiFilter, ApiReport, ApiTotalsQuery, HttpMethod},
-        asset_usage::{AssetBatch, AssetFilter, AssetTotalsQuery, AssetUsage, DayRange, UsageDay},
+        asset_usage::{
+            AssetBatch, AssetFilter, AssetTotalsQuery, AssetUsage, DayRange, StoredBatch, UsageDay,
+        },
         calendar::{QuarterHour, QuarterRange},
         id::{AssetId, BatchId, OrganizationId, PlatformName, UserId},
         quantity::Quantity,
+        record_scan::DroppedThrough,
         totals::UsageFilter,
         usage::{Submission, UsageRecord},
         verdict::{Decision, Original},
     },
     store::{
-        CommitGroup, UsageStore,
+        CommitGroup, StoreError, UsageStore,
         memory::MemoryStore,
         sled::{FaultAction, FaultPoint, Faults, SledStore, StoreOptions, verify},
     },
@@ -29,8 +32,8 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::support::usage::{
-    Calls, all_records, all_totals, api_totals, asset_totals, caller, commit_events, event,
-    organization, probed, record, target, totals,
+    Calls, all_records, all_totals, api_totals, asset_totals, caller, commit_events, dropped,
+    event, organization, probed, record, target, totals,
 };
 
 const ORGANIZATIONS: [&str; 3] = ["alpha", "beta", "gamma"];
@@ -105,10 +108,19 @@ pub enum Step {
     MoveClock(i32),
     WaitForBackground,
     Reopen,
+    /// Drops what was stored longer ago than so many seconds, some of it or all; or fails in it.
+    Drop(u16, Dropping),
     /// A background step fails, then the store is opened again.
     BreakBackground(u8),
     /// A commit fails before or after its write, then the store is opened again.
     BreakCommit(u8, Call, ReportDraft, BatchDraft),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropping {
+    Some,
+    All,
+    Failing,
 }
 
 fn draft() -> impl Strategy<Value = Draft> {
@@ -184,6 +196,11 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (-5000..5000_i32).prop_map(Step::MoveClock),
         2 => Just(Step::WaitForBackground),
         1 => Just(Step::Reopen),
+        2 => (
+            0..6000_u16,
+            prop_oneof![Just(Dropping::Some), Just(Dropping::All), Just(Dropping::Failing)],
+        )
+            .prop_map(|(ago, how)| Step::Drop(ago, how)),
         1 => (0..8_u8).prop_map(Step::BreakBackground),
         1 => (0..6_u8, call(), report(), batch()).prop_map(|(passes, call, report, batch)| {
             Step::BreakCommit(passes, call, report, batch)
@@ -331,13 +348,31 @@ impl Stores {
         }
     }
 
+    /// What was stored then may be gone.
+    fn assert_dropped(&self, stored_time: Timestamp) {
+        let through = self.dropped().expect("something was dropped").stored_time;
+        assert!(stored_time <= through, "{stored_time} is gone, only up to {through} was dropped");
+    }
+
+    fn dropped(&self) -> Option<DroppedThrough> {
+        // An organization that is not known yet has nothing to list.
+        ORGANIZATIONS.iter().find_map(|name| dropped(self.sled(), name))
+    }
+
     /// Both stores have the same under a batch's id.
     fn compare_batch(&self, batch: &AssetBatch) {
-        let strip = |store: &dyn UsageStore| {
-            let found = store.find_batch(&batch.caller.organization, &batch.id).unwrap();
+        let find = |store: &dyn UsageStore| store.find_batch(&batch.caller.organization, &batch.id);
+        let theirs = find(&*self.memory).unwrap();
+        let ours = match find(self.sled()) {
+            Err(StoreError::Dropped(_)) => {
+                return self.assert_dropped(theirs.unwrap().stored_time);
+            }
+            found => found.unwrap(),
+        };
+        let strip = |found: Option<StoredBatch>| {
             found.map(|stored| (stored.client, stored.usages, stored.stored_time))
         };
-        assert_eq!(strip(self.sled()), strip(&*self.memory), "batch {:?}", batch.id);
+        assert_eq!(strip(ours), strip(theirs), "batch {:?}", batch.id);
     }
 
     /// The decisions agree, and the sequence of a duplicate leads to the right original.
@@ -361,8 +396,11 @@ impl Stores {
                 Decision::Duplicate(Original::Stored(b)),
             ) => {
                 let name = &submission.caller.organization;
-                let ours = self.sled().original(name, record.uuid, a).unwrap();
                 let theirs = self.memory.original(name, record.uuid, b).unwrap();
+                let ours = match self.sled().original(name, record.uuid, a) {
+                    Err(StoreError::Dropped(_)) => return self.assert_dropped(theirs.stored_time),
+                    found => found.unwrap(),
+                };
                 assert_eq!(
                     ours.says_the_same(&submission.target, record),
                     theirs.says_the_same(&submission.target, record)
@@ -387,9 +425,13 @@ impl Stores {
                 Decision::Duplicate(Original::Stored(b)),
             ) => {
                 let original = |store: &dyn UsageStore, sequence| {
-                    store.original_events(name, &[(event.uuid, sequence)]).unwrap().remove(0).event
+                    store.original_events(name, &[(event.uuid, sequence)]).unwrap().remove(0)
                 };
-                assert_eq!(original(self.sled(), a), original(&*self.memory, b));
+                let theirs = original(&*self.memory, b).unwrap();
+                match original(self.sled(), a) {
+                    Some(ours) => assert_eq!(ours.event, theirs.event),
+                    None => self.assert_dropped(theirs.stored_time),
+                }
             }
             (ours, theirs) => panic!("{}: {ours:?}, the model says {theirs:?}", event.uuid),
         }
@@ -399,6 +441,34 @@ impl Stores {
         while !self.sled().is_idle() && self.sled().status() == meterd::store::StoreStatus::Ready {
             std::thread::yield_now();
         }
+    }
+
+    fn drop_records(&mut self, seconds_ago: u16, how: Dropping) {
+        let before = self.now - SignedDuration::from_secs(i64::from(seconds_ago));
+        if how == Dropping::Failing {
+            self.faults.arm(FaultPoint::LogDrop, 0, FaultAction::Fail);
+        }
+        loop {
+            let dropped = self.sled().drop_records(before);
+            if how == Dropping::Failing && !self.faults.is_armed() {
+                assert!(dropped.is_err());
+                return self.reopen();
+            }
+            if how == Dropping::Some || !dropped.unwrap().more_to_come {
+                break;
+            }
+            self.wait_for_background();
+        }
+        self.faults.arm(FaultPoint::CatalogWrite, u32::MAX, FaultAction::Fail);
+        if how == Dropping::All {
+            let last = self.sled().statistics().last_sequence;
+            for stored in ORGANIZATIONS.iter().flat_map(|name| all_records(self.sled(), name, 100))
+            {
+                // The last value stays, since the next one follows it.
+                assert!(stored.stored_time >= before || stored.sequence == last);
+            }
+        }
+        self.compare_records();
     }
 
     fn break_commit(&mut self, passes: u8, call: &Call, report: &ReportDraft, draft: &BatchDraft) {
@@ -434,7 +504,7 @@ impl Stores {
         }
         // It is there whole or not at all.
         let name = &batch.caller.organization;
-        if let Some(landed) = self.sled().find_batch(name, &batch.id).unwrap()
+        if let Ok(Some(landed)) = self.sled().find_batch(name, &batch.id)
             && self.memory.find_batch(name, &batch.id).unwrap().is_none()
         {
             assert_eq!(landed.usages, batch.usages);
@@ -451,6 +521,7 @@ impl Stores {
             .records
             .iter()
             .filter(|record| self.memory.find(name, record.uuid).unwrap().is_none())
+            // What memory does not know was never acknowledged, so it is too new to be dropped.
             .filter(|record| self.sled().find(name, record.uuid).unwrap().is_some())
             .cloned()
             .collect();
@@ -580,7 +651,12 @@ impl Stores {
                     .map(|stored| (stored.record, stored.target, stored.client, stored.stored_time))
                     .collect()
             };
-            assert_same(&strip(self.sled()), &strip(&*self.memory), name);
+            let (ours, theirs) = (strip(self.sled()), strip(&*self.memory));
+            let gone = theirs.len().checked_sub(ours.len()).expect("nothing is made up");
+            assert_same(&ours, &theirs[gone..], name);
+            if let Some((.., stored_time)) = theirs[..gone].last() {
+                self.assert_dropped(*stored_time);
+            }
         }
     }
 }
@@ -615,6 +691,7 @@ impl StateMachineTest for Stores {
                 stores.reopen();
                 stores.compare_records();
             }
+            Step::Drop(seconds_ago, how) => stores.drop_records(seconds_ago, how),
             Step::BreakBackground(which) => stores.break_background(which),
             Step::BreakCommit(passes, call, report, batch) => {
                 stores.break_commit(passes, &call, &report, &batch);
@@ -627,10 +704,14 @@ impl StateMachineTest for Stores {
     fn check_invariants(stores: &Self, (): &()) {
         let uuid = Uuid::from_u128(7 << 64);
         for name in ORGANIZATIONS.map(organization) {
-            assert_eq!(
-                stores.sled().find(&name, uuid).unwrap().map(|stored| stored.record),
-                stores.memory.find(&name, uuid).unwrap().map(|stored| stored.record)
-            );
+            let theirs = stores.memory.find(&name, uuid).unwrap();
+            match stores.sled().find(&name, uuid) {
+                Err(StoreError::Dropped(_)) => stores.assert_dropped(theirs.unwrap().stored_time),
+                ours => assert_eq!(
+                    ours.unwrap().map(|stored| stored.record),
+                    theirs.map(|stored| stored.record)
+                ),
+            }
         }
     }
 
@@ -639,7 +720,9 @@ impl StateMachineTest for Stores {
         stores.sled = None;
         let report = verify(stores.directory.path(), &mut |_| {}).unwrap();
         assert_eq!(report.differences, Vec::<String>::new());
-        assert_eq!(report.records + report.api_events, stores.memory.statistics().records);
+        let kept = report.records + report.api_events;
+        let gone = report.dropped.records + report.dropped.api_events;
+        assert_eq!(kept + gone, stores.memory.statistics().records);
         assert!(std::fs::read_dir(stores.directory.path().join("blobs")).unwrap().next().is_none());
     }
 }

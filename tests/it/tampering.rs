@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use meterd::{
     domain::usage::LogSequence,
     store::{
-        UsageStore,
-        sled::{LogHead, SledStore, StoreOptions, verify, verify_against},
+        LogHead, UsageStore,
+        sled::{SledStore, StoreOptions, verify, verify_against},
     },
 };
 use uuid::Uuid;
@@ -119,6 +119,31 @@ fn a_chunk_that_was_left_out_or_cut_out_is_named() {
 }
 
 #[test]
+fn a_chunk_that_was_put_in_between_is_named() {
+    let found = differences_after(|tree| {
+        for sequence in (4..=10).rev() {
+            let moved = value(tree, sequence);
+            forge(tree, sequence + 1, moved);
+        }
+        let invented = value(tree, 3);
+        forge(tree, 4, invented);
+    });
+    assert!(is_named(&found, "log chunk 4: is not the one"), "{found:?}");
+}
+
+/// Without this the chunk after an altered one could be written in the format that had no links.
+#[test]
+fn a_chunk_that_no_longer_says_which_one_it_follows_is_named() {
+    let found = differences_after(|tree| {
+        let mut unlinked = value(tree, 5);
+        unlinked.drain(FRAME_BYTES..FRAME_BYTES + 32);
+        unlinked[0] = 1;
+        forge(tree, 5, unlinked);
+    });
+    assert!(is_named(&found, "log chunk 5: says not which one it follows"), "{found:?}");
+}
+
+#[test]
 fn a_log_that_begins_with_another_chunk_is_no_beginning() {
     let found = differences_after(|tree| {
         let second = value(tree, 2);
@@ -129,7 +154,7 @@ fn a_log_that_begins_with_another_chunk_is_no_beginning() {
 
 /// Where the log of an untouched store ends.
 fn head(directory: &Path) -> LogHead {
-    SledStore::open(StoreOptions::new(directory)).unwrap().log_head()
+    SledStore::open(StoreOptions::new(directory)).unwrap().log_head().unwrap()
 }
 
 fn differences_from(directory: &Path, known: &LogHead) -> Vec<String> {
@@ -141,12 +166,12 @@ fn a_log_that_went_on_still_leads_through_where_it_ended() {
     let directory = tempfile::tempdir().unwrap();
     write_store(directory.path());
     let known = head(directory.path());
-    assert_eq!(known.sequence, LogSequence(10));
+    assert_eq!(known.position.sequence, LogSequence(10));
     {
         let store = SledStore::open(StoreOptions::new(directory.path())).unwrap();
         commit(&store, submission("alpha", vec![record(1000, "sku", 5, now())]), now()).unwrap();
-        assert_eq!(store.log_head().sequence, LogSequence(11));
-        assert_ne!(store.log_head().link, known.link);
+        assert_eq!(store.log_head().unwrap().position.sequence, LogSequence(11));
+        assert_ne!(store.log_head().unwrap().position.link, known.position.link);
     }
     assert_eq!(differences_from(directory.path(), &known), Vec::<String>::new());
     let other = LogHead { store_id: Uuid::from_u128(1), ..known };

@@ -3,6 +3,7 @@
 pub(super) mod access;
 pub(super) mod access_log;
 pub(super) mod api_usage;
+pub(crate) mod backup;
 pub(super) mod catalog;
 pub(super) mod product_usage;
 pub(super) mod report;

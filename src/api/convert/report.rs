@@ -9,10 +9,11 @@ use crate::{
         usage::{LogSequence, StoredRecord},
     },
     service::{
-        FieldViolation, Page, PageRequest, ServiceError,
+        FieldViolation, PageRequest, ServiceError,
         reports::{
             AssetUsagePage, AssetUsageQuery, AssetUsageRow, ExportQuery, ExportedRecord,
-            ProductUsagePage, ProductUsageQuery, RawAssetFilter, RawFilter, RecordsQuery, UsageRow,
+            ProductUsagePage, ProductUsageQuery, RawAssetFilter, RawFilter, RecordsPage,
+            RecordsQuery, UsageRow,
         },
     },
 };
@@ -212,10 +213,12 @@ pub(in crate::api) fn records_query_from_proto(
     }
 }
 
-pub(in crate::api) fn records_to_proto(page: Page<StoredRecord>) -> pb::ListUsageRecordsResponse {
+pub(in crate::api) fn records_to_proto(found: RecordsPage) -> pb::ListUsageRecordsResponse {
+    let RecordsPage { items, next_page_token, dropped_through } = found;
     pb::ListUsageRecordsResponse {
-        records: page.items.iter().map(record_to_proto).collect(),
-        next_page_token: page.next_page_token,
+        records: items.iter().map(record_to_proto).collect(),
+        next_page_token,
+        dropped_through_time: dropped_through.map(time::to_proto),
     }
 }
 

@@ -15,12 +15,10 @@ use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::{Frame, SizeHint};
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant as Deadline, Sleep, sleep_until},
-};
+use tokio::time::{Instant as Deadline, Sleep, sleep_until};
 use tonic::{Code, Status};
 
+use super::places::Place;
 use crate::{
     api::{
         metrics::Metrics,
@@ -40,7 +38,7 @@ pub(super) struct CallGuard {
     code: Code,
     // The HTTP status of an answer that is no gRPC.
     http: Option<StatusCode>,
-    permit: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
     metered: Option<Metered>,
 }
 
@@ -56,7 +54,7 @@ impl CallGuard {
     pub(super) fn begin(metrics: Arc<Metrics>, method: &'static str, began: Instant) -> Self {
         metrics.call_began();
         let code = Code::Cancelled;
-        Self { metrics, method, began, code, http: None, permit: None, metered: None }
+        Self { metrics, method, began, code, http: None, place: None, metered: None }
     }
 
     /// Counts the call as API usage when it is over.
@@ -65,13 +63,27 @@ impl CallGuard {
     }
 
     /// Keeps the call's place among those in flight.
-    pub(super) fn hold(&mut self, permit: OwnedSemaphorePermit) {
-        self.permit = Some(permit);
+    pub(super) fn hold(&mut self, place: Place) {
+        self.place = Some(place);
     }
 
-    /// Goes along with the answer to its end.
+    pub(super) fn has_place(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// Gives the place back before the answer is taken: whoever does not take it keeps nothing of worth here.
+    pub(super) fn leave_place(&mut self) {
+        self.place = None;
+    }
+
+    /// Goes along with the answer to its end. The place is kept until the answer is gone: whoever compresses it, for one,
+    /// has read it to its end long before.
     pub(super) fn answer(mut self, response: Response, deadline: Option<Deadline>) -> Response {
-        let (parts, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
+        let place = self.place.take();
+        if place.is_none() {
+            parts.extensions.insert(HoldsNothing);
+        }
         let outcome = parts.extensions.get::<Outcome>().cloned();
         self.http = outcome.is_some().then_some(parts.status);
         // A trailers-only answer has its code among the headers.
@@ -84,7 +96,13 @@ impl CallGuard {
             .map(|deadline| Box::pin(sleep_until(deadline)));
         Response::from_parts(
             parts,
-            Body::new(WatchedBody { inner: body, deadline, outcome, guard: Some(self) }),
+            Body::new(WatchedBody {
+                inner: body,
+                deadline,
+                outcome,
+                guard: Some(self),
+                _place: place,
+            }),
         )
     }
 }
@@ -104,6 +122,11 @@ impl Drop for CallGuard {
 fn grpc_code(headers: &HeaderMap) -> Option<Code> {
     headers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
 }
+
+/// In the extensions of an answer that takes no place, because it costs next to nothing while nobody takes it. So must
+/// nothing that is done to it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::api) struct HoldsNothing;
 
 /// What became of a call whose answer is no gRPC, in the extensions of the answer. The answer's body may
 /// change it until its end.
@@ -130,6 +153,7 @@ struct WatchedBody {
     outcome: Option<Outcome>,
     // Taken at the end of the body.
     guard: Option<CallGuard>,
+    _place: Option<Place>,
 }
 
 impl WatchedBody {

@@ -1,8 +1,12 @@
 //! What every call passes on its way to a handler and back, in this order: request id, span and
-//! metrics, the limit on calls in flight, authentication and permission, the deadline.
+//! metrics, authentication, a place among the calls in flight, permission, the deadline.
+//!
+//! Who is calling is found out before a place is taken, since strangers must not take those of callers. That costs a
+//! look-up in memory, or at most one signature to be verified.
 
 mod answer;
 mod deadline;
+mod places;
 mod request_id;
 
 use std::{
@@ -12,13 +16,20 @@ use std::{
 
 use axum::{body::Body, extract::Request, response::Response};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use tokio::{sync::Semaphore, time::Instant as Moment};
+use tokio::time::Instant as Moment;
 use tonic::Status;
 use tracing::Instrument as _;
 
-use self::answer::{CallGuard, Metered};
-pub(super) use self::{answer::Outcome, request_id::HEADER as REQUEST_ID};
+use self::{
+    answer::{CallGuard, Metered},
+    places::{Full, Place, Places},
+};
+pub(super) use self::{
+    answer::{HoldsNothing, Outcome},
+    request_id::HEADER as REQUEST_ID,
+};
 use super::{
+    actor::Acquaintance,
     client_rates::ClientRate,
     metrics::Metrics,
     self_metering::{CallMeter, Protocol},
@@ -39,6 +50,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 const UNKNOWN_METHOD: &str = "unknown";
 /// Where an API key stands.
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
+/// Methods that need no place.
+const HEALTH_CHECKS: [&str; 2] = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List"];
 /// Stands for all documents.
 const DOCUMENT: &str = "document";
 /// Stands for the token endpoints.
@@ -47,10 +60,20 @@ const TOKEN: &str = "token";
 /// Limits of single calls. Those of connections are the server's.
 #[derive(Debug, Clone, Copy)]
 pub struct CallLimits {
-    /// Calls under way in the whole process; health checks do not count. Default 1024.
+    /// Calls under way in the whole process whose callers are known; health checks do not count. One client may have
+    /// three quarters of them. Default 1024.
     pub calls_in_flight_max: usize,
+    /// Those of them whose callers send streams, which may stay for ever. Default 512.
+    pub streams_in_flight_max: usize,
+    /// Calls under way without valid credentials: signing in, documents, reflection, refused requests. Half of them may
+    /// be streams. Default 512.
+    pub strangers_in_flight_max: usize,
     /// Bytes of one message, after decompression. Default 4 MiB.
     pub message_bytes_max: usize,
+    /// Requests of over 256 KiB that are in memory at once. Default 64.
+    pub large_requests_max: usize,
+    /// How long the request of a call may take to come in, unless it is a stream. Default 60 s.
+    pub request_timeout: Duration,
     /// How much each client may report; `None` for as much as the disk takes. Default: `None`.
     pub client_rate: Option<ClientRate>,
     /// Messages of one usage stream under way. Default 8.
@@ -61,7 +84,11 @@ impl Default for CallLimits {
     fn default() -> Self {
         Self {
             calls_in_flight_max: 1024,
+            streams_in_flight_max: 512,
+            strangers_in_flight_max: 512,
             message_bytes_max: 4 << 20,
+            large_requests_max: 64,
+            request_timeout: Duration::from_secs(60),
             client_rate: None,
             stream_messages_in_flight_max: 8,
         }
@@ -75,8 +102,7 @@ pub(super) struct Layers {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     meter: Option<Arc<CallMeter>>,
-    in_flight: Arc<Semaphore>,
-    calls_max: usize,
+    places: Places,
 }
 
 impl Layers {
@@ -92,8 +118,7 @@ impl Layers {
             clock,
             metrics,
             meter,
-            in_flight: Arc::new(Semaphore::new(limits.calls_in_flight_max)),
-            calls_max: limits.calls_in_flight_max,
+            places: Places::new(limits),
         }
     }
 }
@@ -109,6 +134,8 @@ pub(super) struct Call {
     protocol: Protocol,
     /// Whether it takes a place among the calls in flight.
     counts: bool,
+    /// Whether its caller may keep it open for as long as it likes.
+    stays: bool,
 }
 
 impl Call {
@@ -121,15 +148,42 @@ impl Call {
                 row,
                 access: *access,
                 protocol,
-                // Health checks must get through when everything else is full.
-                counts: *access != Access::Open,
+                // Health checks must get through when everything else is full, and are answered at once.
+                counts: !HEALTH_CHECKS.contains(name),
+                stays: rpc_permissions::STREAMS.contains(name),
             },
             None => Self::unknown(),
         }
     }
 
     const fn open(name: &'static str) -> Self {
-        Self { name, row: None, access: Access::Open, protocol: Protocol::Rest, counts: true }
+        Self {
+            name,
+            row: None,
+            access: Access::Open,
+            protocol: Protocol::Rest,
+            counts: true,
+            stays: false,
+        }
+    }
+
+    /// Whether its answer may be left lying without harm: it is small, or shared by all who ask for it.
+    fn is_over_when_answered(&self) -> bool {
+        self.access == Access::Open && !self.stays
+    }
+
+    /// How its request comes in over gRPC.
+    pub(super) fn intake(&self) -> Intake {
+        match (self.row, self.access) {
+            // Nobody reads it.
+            (None, _) => Intake::AsItComes,
+            (Some(_), _) if rpc_permissions::CLIENT_STREAMS.contains(&self.name) => {
+                Intake::AsItComes
+            }
+            (Some(_), Access::Open) if !self.counts => Intake::OfProbe,
+            (Some(_), Access::Open) => Intake::OfStranger,
+            (Some(_), Access::AnyOf(_)) => Intake::Whole,
+        }
     }
 
     /// A request for something that does not exist.
@@ -146,6 +200,19 @@ impl Call {
     pub(super) const fn document() -> Self {
         Self::open(DOCUMENT)
     }
+}
+
+/// How the request of a call comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Intake {
+    /// Message by message.
+    AsItComes,
+    /// One message, which is read whole before it is looked at.
+    Whole,
+    /// The same from somebody who need not be known, so there is less patience and room.
+    OfStranger,
+    /// The same for a call that takes no place, so there is hardly any.
+    OfProbe,
 }
 
 /// When the call must be over, in the extensions of its request.
@@ -172,11 +239,25 @@ pub(super) async fn around<F: Future<Output = Response>>(
         let deadline = match admit(layers, call, &mut request, &mut guard).await {
             Ok(deadline) => deadline,
             Err(status) => {
-                let refused = refuse(status, Some(request.into_body()), &request_id).await;
+                // A body that nobody wants is read, so that the answer arrives, in a place of its own or not at all.
+                if !guard.has_place()
+                    && let Ok(place) = layers.places.for_stranger(false)
+                {
+                    guard.hold(place);
+                }
+                let unread = guard.has_place().then(|| request.into_body());
+                let refused = refuse(status, unread, &request_id).await;
+                guard.leave_place();
                 return guard.answer(refused, None);
             }
         };
-        let Some(deadline) = deadline else { return guard.answer(run(request).await, None) };
+        let Some(deadline) = deadline else {
+            let response = run(request).await;
+            if call.is_over_when_answered() {
+                guard.leave_place();
+            }
+            return guard.answer(response, None);
+        };
         // Nobody waits for the answer any more.
         if deadline <= Moment::now() {
             let refused =
@@ -185,7 +266,12 @@ pub(super) async fn around<F: Future<Output = Response>>(
         }
         request.extensions_mut().insert(Deadline(deadline));
         match tokio::time::timeout_at(deadline, run(request)).await {
-            Ok(response) => guard.answer(response, Some(deadline)),
+            Ok(response) => {
+                if call.is_over_when_answered() {
+                    guard.leave_place();
+                }
+                guard.answer(response, Some(deadline))
+            }
             Err(_) => {
                 guard.answer(refuse(status::deadline_exceeded(), None, &request_id).await, None)
             }
@@ -204,14 +290,12 @@ async fn admit(
     request: &mut Request,
     guard: &mut CallGuard,
 ) -> Result<Option<Moment>, Status> {
-    if call.counts {
-        match Arc::clone(&layers.in_flight).try_acquire_owned() {
-            Ok(permit) => guard.hold(permit),
-            Err(_) => return Err(status::too_many_calls(layers.calls_max, RETRY_AFTER)),
-        }
-    }
     if let Access::AnyOf(permissions) = call.access {
-        let principal = authenticate(layers, request.headers()).await.map_err(status::from_auth)?;
+        let principal = authenticate(layers, request.headers()).await?;
+        if let Some(acquaintance) = request.extensions().get::<Acquaintance>() {
+            acquaintance.make();
+        }
+        guard.hold(layers.places.for_known(&principal.caller, call.stays).map_err(too_many)?);
         if let (Some(meter), Some(row)) = (&layers.meter, call.row) {
             let (meter, caller) = (Arc::clone(meter), principal.caller.clone());
             guard.meter(Metered { meter, row, caller, protocol: call.protocol });
@@ -220,6 +304,8 @@ async fn admit(
             return Err(status::from_auth(AuthError::Forbidden(permissions)));
         }
         request.extensions_mut().insert(principal);
+    } else if call.counts {
+        guard.hold(layers.places.for_stranger(call.stays).map_err(too_many)?);
     }
     if let Some(reached) = ReachedAs::of(request.uri(), request.headers()) {
         request.extensions_mut().insert(reached);
@@ -228,18 +314,33 @@ async fn admit(
         .map_err(|violation| status::invalid_argument("", vec![violation]))
 }
 
+fn too_many(full: Full) -> Status {
+    match full {
+        Full::Process(calls_max) => status::too_many_calls(calls_max, "", RETRY_AFTER),
+        Full::Client(calls_max) => {
+            status::too_many_calls(calls_max, " of this client", RETRY_AFTER)
+        }
+    }
+}
+
 /// Who is calling. A token that is signed with a key of the outside issuer that we do not have may be signed
 /// with its newest.
-async fn authenticate(layers: &Layers, headers: &HeaderMap) -> Result<Principal, AuthError> {
+async fn authenticate(layers: &Layers, headers: &HeaderMap) -> Result<Principal, Status> {
     let bytes = |name: &HeaderName| headers.get(name).map(HeaderValue::as_bytes);
     let credentials =
         Credentials { authorization: bytes(&header::AUTHORIZATION), api_key: bytes(&API_KEY) };
     let authentication = &layers.authentication;
     let first = authentication.authenticate(credentials, layers.clock.now());
-    match (first, authentication.outside_issuer()) {
-        (Err(AuthError::UnknownKey), Some(issuer)) if issuer.refresh().request().await => {
-            authentication.authenticate(credentials, layers.clock.now())
-        }
-        (first, _) => first,
-    }
+    let issuer = match (&first, authentication.outside_issuer()) {
+        (Err(AuthError::UnknownKey), Some(issuer)) => issuer,
+        _ => return first.map_err(status::from_auth),
+    };
+    // Whoever waits is a stranger as yet.
+    let _place: Place = layers.places.for_stranger(false).map_err(too_many)?;
+    let answered = if issuer.refresh().request().await {
+        authentication.authenticate(credentials, layers.clock.now())
+    } else {
+        first
+    };
+    answered.map_err(status::from_auth)
 }

@@ -9,9 +9,7 @@ mod slowdown;
 use std::sync::Arc;
 
 use axum::{body::Body, extract::Request, response::Response};
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -19,7 +17,11 @@ use self::{
     request::{Asked, Grant, TokenRequest},
     slowdown::Slowdown,
 };
-use super::{layers::Outcome, yandex_sign_in::ReachedAs};
+use super::{
+    layers::Outcome,
+    request_bytes::{STRANGER_BYTES_MAX, read_of_stranger},
+    yandex_sign_in::ReachedAs,
+};
 use crate::{
     auth::{
         access_token::{AccessTokens, TokenKind},
@@ -39,7 +41,9 @@ const TOKEN_PATHS: [(&str, bool); 3] =
     [("/oauth/token", false), ("/oauth2/token", true), ("/v4/oauth2/token", true)];
 /// Where the public keys are (RFC 8414 leaves the path to us; this one is customary).
 const KEYS_PATH: &str = "/.well-known/jwks.json";
-const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// One in so many places of strangers may be taken by a failure that waits for its answer.
+const SHARE_OF_FAILURES: usize = 4;
 
 /// An error of RFC 6749, section 5.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +73,11 @@ impl TokenEndpoint {
         clients: Arc<dyn ClientDirectory>,
         tokens: Arc<AccessTokens>,
         clock: Arc<dyn Clock>,
+        strangers_in_flight_max: usize,
     ) -> Self {
-        Self { clients, tokens, clock, slowdown: Slowdown::default() }
+        // Each wait takes a place among strangers' calls; right secrets need some of those.
+        let slowdown = Slowdown::new(strangers_in_flight_max / SHARE_OF_FAILURES);
+        Self { clients, tokens, clock, slowdown }
     }
 
     /// Whether a path is one of its.
@@ -108,8 +115,7 @@ impl TokenEndpoint {
         with_refresh: bool,
     ) -> Result<Value, TokenError> {
         let unreadable = TokenError::Request("the body cannot be read");
-        let body: Bytes =
-            Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|_| unreadable)?.to_bytes();
+        let body = read_of_stranger(body, STRANGER_BYTES_MAX).await.map_err(|_| unreadable)?;
         let now = self.clock.now();
         let (client, grant) = match TokenRequest::read(headers, &body)? {
             Asked::WithSecret(request) => (self.client(&request).await?, request.grant),
@@ -153,8 +159,7 @@ impl TokenEndpoint {
                 Ok(client)
             }
             None => {
-                let delay = self.slowdown.failed(&request.client_id, self.clock.now());
-                tokio::time::sleep(delay).await;
+                self.slowdown.failed(&request.client_id, self.clock.now()).await;
                 Err(TokenError::Client)
             }
         }

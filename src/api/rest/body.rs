@@ -5,13 +5,15 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Limited};
 
 use super::failure::Failure;
-use crate::api::status;
+use crate::api::{
+    layers::Intake,
+    request_bytes::{Held, RequestBytes, Unread},
+    status,
+};
 
-/// How long a body may take. 4 MiB in that time is a slow telephone line.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// What is read of a body that nobody wants.
 const DISCARDED_BYTES_MAX: usize = 64 << 10;
 /// And for how long.
@@ -64,25 +66,22 @@ fn is_json(value: &HeaderValue) -> bool {
 /// Reads the whole body.
 ///
 /// # Errors
-/// 413 for one over the limit, 408 for one that takes too long, 400 for one that breaks off.
-pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Failure> {
-    let announced = http_body::Body::size_hint(&body).lower();
-    if announced > bytes_max as u64 {
-        return Err(too_large(bytes_max));
-    }
-    let all = Limited::new(body, bytes_max).collect();
-    let Ok(all) = tokio::time::timeout(READ_TIMEOUT, all).await else {
-        let status = status::slow_body(READ_TIMEOUT);
-        return Err(Failure::with(status, StatusCode::REQUEST_TIMEOUT).close());
-    };
-    match all {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if is_over_the_limit(&*error) => Err(too_large(bytes_max)),
-        Err(error) => {
-            tracing::debug!(error = &*error, "the body of a request broke off");
-            Err(Failure::from(status::broken_body()).close())
-        }
-    }
+/// 413 for one over the limit, 408 for one that takes too long, 429 if there are too many large ones, 400 for one that
+/// breaks off. Where the rest of the body may still come, the connection ends with the answer.
+pub(super) async fn read(
+    body: Body,
+    intake: Intake,
+    requests: &RequestBytes,
+) -> Result<(Bytes, Held), Failure> {
+    requests.read(body, intake).await.map_err(|unread| {
+        let http = match unread {
+            Unread::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Unread::NoRoom(_) => StatusCode::TOO_MANY_REQUESTS,
+            Unread::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
+            Unread::Broken => StatusCode::BAD_REQUEST,
+        };
+        Failure::with(unread.into(), http).close()
+    })
 }
 
 /// Reads a body that nobody wants, so that the connection can go on after the answer, and so that the
@@ -92,17 +91,16 @@ pub(super) async fn discard(body: Body) -> bool {
     if http_body::Body::is_end_stream(&body) {
         return true;
     }
-    let all = Limited::new(body, DISCARDED_BYTES_MAX).collect();
-    tokio::time::timeout(DISCARD_TIMEOUT, all).await.is_ok_and(|all| all.is_ok())
-}
-
-fn is_over_the_limit(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source())
-        .any(|error| error.is::<LengthLimitError>())
-}
-
-fn too_large(bytes_max: usize) -> Failure {
-    Failure::with(status::body_too_large(bytes_max), StatusCode::PAYLOAD_TOO_LARGE).close()
+    let mut body = Limited::new(body, DISCARDED_BYTES_MAX);
+    let to_the_end = async {
+        while let Some(frame) = body.frame().await {
+            if frame.is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    tokio::time::timeout(DISCARD_TIMEOUT, to_the_end).await.unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -42,7 +42,8 @@ use self::{
     table::{RouteTable, Routed},
 };
 use super::{
-    layers::{Deadline, REQUEST_ID},
+    layers::{Deadline, Intake, REQUEST_ID},
+    request_bytes::{Held, RequestBytes},
     status,
 };
 use crate::service::FieldViolation;
@@ -76,7 +77,7 @@ pub struct Rest {
     templates: Vec<(PathAndQuery, Method, String)>,
     calls: Calls,
     failures: FailureWriter,
-    body_bytes_max: usize,
+    requests: RequestBytes,
 }
 
 /// A request that has found its method.
@@ -99,16 +100,15 @@ impl Matched {
 }
 
 impl Rest {
-    /// Reads the rules of all methods in `pool`. Calls go to `routes`; bodies have up to
-    /// `message_bytes_max` bytes.
+    /// Reads the rules of all methods in `pool`. Calls go to `routes`; bodies are read by `requests`.
     ///
     /// # Errors
     /// [`RestError`] if a rule is not supported or two claim the same method and path.
-    pub fn build(
+    pub(super) fn build(
         pool: &DescriptorPool,
         dialects: &[(&str, Dialect)],
         routes: Router,
-        message_bytes_max: usize,
+        requests: RequestBytes,
     ) -> Result<Self, RestError> {
         let bindings = rule::bindings(pool, dialects)?;
         let templates = bindings.iter().map(|binding| {
@@ -126,9 +126,9 @@ impl Rest {
                 .filter_map(|(_, dialect)| Some((dialect.path_prefix?, dialect.clone())))
                 .collect(),
             templates,
-            calls: Calls::new(routes, message_bytes_max),
+            calls: Calls::new(routes, requests.bytes_max()),
             failures: FailureWriter { status },
-            body_bytes_max: message_bytes_max,
+            requests,
         })
     }
 
@@ -157,10 +157,15 @@ impl Rest {
     }
 
     /// Carries a request out.
-    pub(super) async fn serve(self: Arc<Self>, matched: Matched, request: Request) -> Response {
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        matched: Matched,
+        request: Request,
+        intake: Intake,
+    ) -> Response {
         let request_id = request.headers().get(REQUEST_ID).cloned();
         let dialect = Arc::clone(&matched.binding.dialect);
-        match Arc::clone(&self).try_serve(matched, request).await {
+        match Arc::clone(&self).try_serve(matched, request, intake).await {
             Ok(response) => response,
             Err(failure) => self.failures.respond(failure, &dialect, request_id.as_ref()),
         }
@@ -170,12 +175,14 @@ impl Rest {
         self: Arc<Self>,
         matched: Matched,
         request: Request,
+        intake: Intake,
     ) -> Result<Response, Failure> {
         let Matched { binding, path_values } = matched;
         let (parts, body) = request.into_parts();
-        let body = self.body(&binding, &parts.headers, body).await?;
+        let (body, _held) = self.body(&binding, &parts.headers, body, intake).await?;
         let query = parts.uri.query().unwrap_or_default();
         let message = message(&binding, &path_values, query, &body)?;
+        drop(body);
         let deadline = parts.extensions.get::<Deadline>().map(|deadline| deadline.0);
         let framing = stream::Framing::of(&parts.headers);
         let request_id = parts.headers.get(REQUEST_ID).cloned();
@@ -195,27 +202,28 @@ impl Rest {
         binding: &Binding,
         headers: &HeaderMap,
         body: Body,
-    ) -> Result<Bytes, Failure> {
+        intake: Intake,
+    ) -> Result<(Bytes, Held), Failure> {
         if !matches!(binding.body, BodyRule::Nothing) {
             if let Err(failure) = body::check_type(headers) {
                 let ended = body::discard(body).await;
                 return Err(if ended { failure } else { failure.close() });
             }
-            let body = body::read(body, self.body_bytes_max).await?;
+            let (body, held) = body::read(body, intake, &self.requests).await?;
             if !headers.contains_key(header::CONTENT_TYPE) && !is_blank(&body) {
                 return Err(body::without_type());
             }
-            return Ok(body);
+            return Ok((body, held));
         }
         // What somebody says there and we would not read, they may rely on.
         if binding.dialect.unknown_members == UnknownMembers::Refuse
             && !http_body::Body::is_end_stream(&body)
-            && !is_blank(&body::read(body, self.body_bytes_max).await?)
+            && !is_blank(&body::read(body, intake, &self.requests).await?.0)
         {
             let violation = FieldViolation::new("body", "this path takes none");
             return Err(status::invalid_argument("", vec![violation]).into());
         }
-        Ok(Bytes::new())
+        Ok((Bytes::new(), Held::default()))
     }
 
     /// Answers without a call. `unread` is the request's body, if nobody has read it.

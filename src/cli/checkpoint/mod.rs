@@ -5,7 +5,7 @@ mod signed;
 
 use std::{
     io::{self, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
@@ -13,8 +13,20 @@ use clap::{Args, Subcommand};
 
 use self::keys::PrivateKey;
 pub(super) use self::{keys::PublicKey, signed::SignedHead};
-use super::CommandResult;
-use crate::store::sled::{SledStore, StoreOptions};
+use super::{
+    CommandError, CommandResult,
+    connection::{ServerOptions, call_failed},
+};
+use crate::{
+    api::{
+        pb::meterd::v1::{GetLogHeadRequest, store_service_client::StoreServiceClient},
+        wire_backup,
+    },
+    store::{
+        LogHead, UsageStore as _,
+        sled::{SledStore, StoreOptions},
+    },
+};
 
 /// Sign where the log ends, so that it can be proved later that nothing before it was changed or cut off
 #[derive(Debug, Subcommand)]
@@ -23,15 +35,15 @@ pub(super) enum CheckpointCommand {
     NewKey(NewKeyCommand),
 }
 
-/// Sign where the log of a store ends that no server has open
+/// Sign where the log of a server ends; operators only
 ///
-/// The checkpoint goes to stdout or --to. Keep it, and the public key, where nobody who can write to the store's disk can
+/// Everything acknowledged before is in it. The checkpoint goes to stdout or --to. Keep it, and the public key, where nobody who can write to the store's disk can
 /// write.
 #[derive(Debug, Args)]
 pub(super) struct SignCommand {
-    /// Directory of the store
-    #[arg(long, env = "METERD_DATA_DIR", value_name = "DIR", default_value = "./meterd-data")]
-    data_dir: PathBuf,
+    /// Read the store of this directory, which no server has open, instead of asking a server
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 
     /// Private key that signs: Ed25519, PEM (PKCS#8), as of checkpoint new-key
     #[arg(long, value_name = "FILE")]
@@ -40,6 +52,9 @@ pub(super) struct SignCommand {
     /// Where the checkpoint is written, instead of stdout; must not exist yet
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
+
+    #[command(flatten)]
+    server: ServerOptions,
 }
 
 /// Make a key pair that signs checkpoints
@@ -51,32 +66,46 @@ pub(super) struct NewKeyCommand {
 }
 
 impl CheckpointCommand {
-    pub(super) fn run(self) -> CommandResult {
+    pub(super) async fn run(self) -> CommandResult {
         match self {
-            Self::Sign(command) => command.run(),
+            Self::Sign(command) => command.run().await,
             Self::NewKey(command) => command.run(),
         }
     }
 }
 
 impl SignCommand {
-    fn run(self) -> CommandResult {
+    async fn run(self) -> CommandResult {
         let key = PrivateKey::read(&self.key)?;
-        if !self.data_dir.is_dir() {
-            return Err(super::CommandError::failed(format!(
-                "there is no store in {}",
-                self.data_dir.display()
-            )));
-        }
-        let store =
-            SledStore::open(StoreOptions::new(&self.data_dir)).context("cannot open the store")?;
-        let checkpoint = SignedHead::sign(&store.log_head(), &key);
+        let head = match &self.data_dir {
+            Some(data_dir) => closed_log_head(data_dir)?,
+            None => served_log_head(&self.server).await?,
+        };
+        let checkpoint = SignedHead::sign(&head, &key);
         let text = checkpoint.to_json()?;
         match &self.to {
             Some(path) => keys::write_new(path, 0o644, text.as_bytes()),
             None => Ok(io::stdout().lock().write_all(text.as_bytes())?),
         }
     }
+}
+
+/// Of a store that no server has open.
+fn closed_log_head(data_dir: &Path) -> CommandResult<LogHead> {
+    if !data_dir.is_dir() {
+        let what = format!("there is no store in {}", data_dir.display());
+        return Err(CommandError::failed(what));
+    }
+    let store = SledStore::open(StoreOptions::new(data_dir)).context("cannot open the store")?;
+    store.log_head().ok_or_else(|| CommandError::failed("the store has no log"))
+}
+
+async fn served_log_head(server: &ServerOptions) -> CommandResult<LogHead> {
+    let mut client = StoreServiceClient::new(server.connect().await?);
+    let answer = client.get_log_head(GetLogHeadRequest {}).await;
+    let head = answer.map_err(|status| call_failed(&status))?.into_inner().head;
+    head.and_then(wire_backup::head_from_proto)
+        .ok_or_else(|| CommandError::failed("the server sent what this meterd does not know"))
 }
 
 impl NewKeyCommand {

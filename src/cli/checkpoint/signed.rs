@@ -1,6 +1,6 @@
 //! A signed checkpoint, and its file.
 
-use std::{fmt::Write as _, path::Path};
+use std::path::Path;
 
 use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -8,13 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{PrivateKey, PublicKey};
 use crate::{
-    cli::{CommandError, CommandResult},
+    cli::{
+        CommandError, CommandResult,
+        hexadecimal::{hexadecimal, link},
+    },
     domain::usage::LogSequence,
-    store::sled::LogHead,
+    store::{LogHead, LogPosition},
 };
 
 const FORMAT: u32 = 1;
-const LINK_BYTES: usize = 32;
 
 /// Where a log ended, and who says so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,15 +33,11 @@ pub(in crate::cli) struct SignedHead {
 
 impl SignedHead {
     pub(super) fn sign(head: &LogHead, key: &PrivateKey) -> Self {
-        let link = head.link.iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
         let unsigned = Self {
             format: FORMAT,
             store_id: head.store_id.to_string(),
-            sequence: head.sequence.0,
-            link,
+            sequence: head.position.sequence.0,
+            link: hexadecimal(&head.position.link),
             signature: String::new(),
         };
         let signature = STANDARD.encode(key.sign(unsigned.message().as_bytes()));
@@ -84,20 +82,9 @@ impl SignedHead {
         let link = link(&self.link)
             .ok_or_else(|| CommandError::failed("the checkpoint's link is not a SHA-256"))?;
         let store_id = self.store_id.parse().context("the checkpoint names no store")?;
-        Ok(LogHead { store_id, sequence: LogSequence(self.sequence), link })
+        let position = LogPosition { sequence: LogSequence(self.sequence), link };
+        Ok(LogHead { store_id, position })
     }
-}
-
-fn link(text: &str) -> Option<[u8; LINK_BYTES]> {
-    if text.len() != 2 * LINK_BYTES || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    let bytes: Vec<u8> = text
-        .as_bytes()
-        .chunks(2)
-        .map(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok())
-        .collect::<Option<_>>()?;
-    bytes.try_into().ok()
 }
 
 #[cfg(test)]
@@ -107,7 +94,8 @@ mod tests {
     use super::*;
 
     fn head() -> LogHead {
-        LogHead { store_id: Uuid::from_u128(7), sequence: LogSequence(42), link: [0xa5; 32] }
+        let position = LogPosition { sequence: LogSequence(42), link: [0xa5; 32] };
+        LogHead { store_id: Uuid::from_u128(7), position }
     }
 
     #[test]
@@ -132,15 +120,6 @@ mod tests {
             SignedHead { signature: String::new(), ..signed.clone() },
         ] {
             assert!(changed.head(&public).is_err(), "{changed:?}");
-        }
-    }
-
-    #[test]
-    fn links_are_thirty_two_bytes() {
-        assert_eq!(link(&"0f".repeat(32)), Some([15; 32]));
-        for text in ["", "0f", &"0f".repeat(33), &"0g".repeat(32), &format!("{}0", "0f".repeat(31))]
-        {
-            assert_eq!(link(text), None, "{text}");
         }
     }
 }

@@ -28,7 +28,9 @@ use crate::{
     service::{
         acceptance::AcceptanceWindow,
         access_log::{AccessLogHeaders, AccessLogRules},
+        backups::BackupLimits,
         committer::CommitterLimits,
+        execution::Execution,
         usage_queries::QueryLimits,
     },
     store::sled::StoreOptions,
@@ -43,7 +45,11 @@ const SIGNING_KEYS: &str = "signing-keys.json";
 const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 const CACHE_BYTES_MIN: u64 = 1 << 20;
 const QUERY_RETENTION_DAYS_MAX: u64 = 366;
+const RETAIN_RECORDS_MIN: Duration = Duration::from_hours(24);
+const RETAIN_RECORDS_MIN_DEV: Duration = Duration::from_secs(1);
 const MESSAGE_BYTES_MIN: u64 = 64 << 10;
+/// Whoever has less patience refuses honest callers.
+const TIMEOUT_MIN: HumanDuration = HumanDuration(Duration::from_secs(1));
 const TEN: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
 /// Everything that `serve` was told, checked.
@@ -88,8 +94,11 @@ impl Settings {
             calls: call_limits(&options)?,
             connections: connection_limits(&options)?,
             committer: committer_limits(&options)?,
+            execution: Execution::Threads,
             window: window(&options)?,
             queries: query_limits(&options)?,
+            backups: BackupLimits::default(),
+            retain_records: retain_records(&options, dev)?,
             spill: data_dir(&options).to_owned(),
             self_metering: options.self_metering != Some(Switch::Off),
             access_log: access_log_rules(&options)?,
@@ -229,6 +238,19 @@ fn call_limits(options: &ServeOptions) -> CommandResult<CallLimits> {
     }
     if let Some(calls) = options.calls_in_flight_max {
         limits.calls_in_flight_max = at_least("calls-in-flight-max", calls, 1)?;
+        limits.streams_in_flight_max = calls.div_ceil(2);
+    }
+    if let Some(streams) = options.streams_in_flight_max {
+        limits.streams_in_flight_max = at_least("streams-in-flight-max", streams, 1)?;
+    }
+    if let Some(strangers) = options.strangers_in_flight_max {
+        limits.strangers_in_flight_max = at_least("strangers-in-flight-max", strangers, 1)?;
+    }
+    if let Some(requests) = options.large_requests_max {
+        limits.large_requests_max = at_least("large-requests-max", requests, 1)?;
+    }
+    if let Some(timeout) = options.request_timeout {
+        limits.request_timeout = at_least("request-timeout", timeout, TIMEOUT_MIN)?.0;
     }
     if let Some(messages) = options.stream_messages_in_flight_max {
         limits.stream_messages_in_flight_max =
@@ -255,6 +277,9 @@ fn connection_limits(options: &ServeOptions) -> CommandResult<ConnectionLimits> 
     let mut limits = ConnectionLimits::with_all_descriptors();
     if let Some(connections) = options.connections_max {
         limits.connections_max = at_least("connections-max", connections, 1)?;
+    }
+    if let Some(timeout) = options.answer_timeout {
+        limits.answer_timeout = at_least("answer-timeout", timeout, TIMEOUT_MIN)?.0;
     }
     Ok(limits)
 }
@@ -288,6 +313,21 @@ fn query_limits(options: &ServeOptions) -> CommandResult<QueryLimits> {
         limits.retention = SignedDuration::try_from(retention).context("query-retention")?;
     }
     Ok(limits)
+}
+
+fn retain_records(options: &ServeOptions, dev: bool) -> CommandResult<Option<SignedDuration>> {
+    let Some(given) = options.retain_records else { return Ok(None) };
+    let least = if dev { RETAIN_RECORDS_MIN_DEV } else { RETAIN_RECORDS_MIN };
+    // What was kept for too short a time does not come back.
+    if given.0 < least {
+        return Err(CommandError::usage(format!(
+            "retain-records is {given}, at least {} is needed",
+            HumanDuration(least)
+        )));
+    }
+    SignedDuration::try_from(given.0)
+        .map(Some)
+        .map_err(|_| CommandError::usage(format!("retain-records is {given}, which is too long")))
 }
 
 fn window(options: &ServeOptions) -> CommandResult<AcceptanceWindow> {

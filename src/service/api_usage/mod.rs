@@ -144,7 +144,10 @@ impl ApiUsage {
             let wanted: Vec<_> = events.iter().zip(&decisions).filter_map(original).collect();
             let mut originals = store.original_events(&organization, &wanted)?.into_iter();
             let differs = |(event, decision)| match original((event, decision)) {
-                Some(_) => originals.next().is_some_and(|original| original.event != *event),
+                // What is no longer kept cannot be compared.
+                Some(_) => {
+                    originals.next().flatten().is_some_and(|original| original.event != *event)
+                }
                 None => false,
             };
             Ok(events.iter().zip(&decisions).map(differs).collect())

@@ -14,10 +14,13 @@ use super::{
     clock::Clock,
     committer::{Admission, Committer, Queued},
 };
-use crate::domain::{
-    caller::Caller,
-    usage::{Submission, UsageRecord},
-    verdict::{Decision, Original, RejectionReason},
+use crate::{
+    domain::{
+        caller::Caller,
+        usage::{Submission, UsageRecord},
+        verdict::{Decision, Original, RejectionReason},
+    },
+    store::{StoreError, UsageStore},
 };
 
 /// What a report is of, as the caller names it.
@@ -212,7 +215,7 @@ impl ProductUsage {
         submission: Arc<Submission>,
         decisions: Vec<Decision>,
     ) -> Result<Vec<bool>, ServiceError> {
-        let compare = move |store: &dyn crate::store::UsageStore| {
+        let compare = move |store: &dyn UsageStore| {
             let Submission { caller, target, records, .. } = &*submission;
             let differs = |record: &UsageRecord, decision: &Decision| match decision {
                 Decision::Accepted => Ok(false),
@@ -220,8 +223,12 @@ impl ProductUsage {
                     Ok(records.get(*first) != Some(record))
                 }
                 Decision::Duplicate(Original::Stored(sequence)) => {
-                    let original = store.original(&caller.organization, record.uuid, *sequence)?;
-                    Ok(!original.says_the_same(target, record))
+                    match store.original(&caller.organization, record.uuid, *sequence) {
+                        Ok(original) => Ok(!original.says_the_same(target, record)),
+                        // What it said is not known any more.
+                        Err(StoreError::Dropped(_)) => Ok(false),
+                        Err(error) => Err(error),
+                    }
                 }
             };
             records

@@ -16,6 +16,9 @@ use crate::{
     service::ServiceError,
 };
 
+/// Where the export of everything begins, whatever is no longer kept.
+const BEGINNING: LogSequence = LogSequence(1);
+
 /// Asks for an export.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ExportQuery {
@@ -105,6 +108,17 @@ impl Export {
         }
         let scan = self.scan.clone();
         let page = self.reports.committer.read(move |store| store.scan(&scan)).await?;
+        let from = self.scan.from.sequence;
+        if let Some(dropped) = page.dropped
+            && from > BEGINNING
+            && from <= dropped.sequence
+        {
+            return Err(ServiceError::FailedPrecondition(format!(
+                "records from sequence {} to {} are no longer kept, so the export cannot go on; one from the beginning has \
+                 what is kept",
+                from.0, dropped.sequence.0
+            )));
+        }
         let next = page.next.filter(|next| next.sequence <= self.through);
         let mut records: Vec<StoredRecord> = self.held.take().into_iter().collect();
         records.extend(page.records.into_iter().filter(|found| found.sequence <= self.through));

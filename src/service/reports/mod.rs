@@ -15,7 +15,7 @@ pub use self::{
     asset_usage::{AssetUsagePage, AssetUsageQuery, AssetUsageRow, RawAssetFilter},
     export::{Export, ExportQuery, ExportedRecord},
     product_usage::{ProductUsagePage, ProductUsageQuery, UsageRow},
-    records::RecordsQuery,
+    records::{RecordsPage, RecordsQuery},
 };
 use super::committer::Committer;
 use crate::store::UsageStore;

@@ -1,5 +1,7 @@
 //! The records themselves.
 
+use jiff::Timestamp;
+
 use super::{
     RawFilter, Reports,
     arguments::{optional_interval, page_size, usage_filter},
@@ -10,7 +12,7 @@ use crate::{
         record_scan::{RecordPosition, RecordScan},
         usage::{LogSequence, StoredRecord},
     },
-    service::{Page, PageRequest, ServiceError, page::PageTokens, product_usage::parse_uuid},
+    service::{PageRequest, ServiceError, page::PageTokens, product_usage::parse_uuid},
 };
 
 /// Asks for records.
@@ -26,6 +28,17 @@ pub struct RecordsQuery {
     pub page: PageRequest,
 }
 
+/// Some records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordsPage {
+    /// They, in the order of arrival.
+    pub items: Vec<StoredRecord>,
+    /// How to ask for the next page; empty at the end.
+    pub next_page_token: String,
+    /// If older records are no longer kept: none is missing that was stored later than this.
+    pub dropped_through: Option<Timestamp>,
+}
+
 impl Reports {
     /// Lists records in the order of arrival.
     ///
@@ -35,7 +48,7 @@ impl Reports {
         &self,
         caller: &Caller,
         query: RecordsQuery,
-    ) -> Result<Page<StoredRecord>, ServiceError> {
+    ) -> Result<RecordsPage, ServiceError> {
         let mut violations = Vec::new();
         let usage_interval =
             optional_interval("usage_interval", &query.usage_interval, &mut violations);
@@ -71,19 +84,23 @@ impl Reports {
             Some(next) => tokens.encode(&(next.sequence.0, next.index))?,
             None => String::new(),
         };
-        Ok(Page { items: page.records, next_page_token })
+        let dropped_through = page.dropped.map(|dropped| dropped.stored_time);
+        Ok(RecordsPage { items: page.records, next_page_token, dropped_through })
     }
 
     /// The record accepted under a uuid.
     ///
     /// # Errors
-    /// [`ServiceError::InvalidArgument`] if the text is no UUID, [`ServiceError::NotFound`].
+    /// [`ServiceError::InvalidArgument`] if the text is no UUID, [`ServiceError::NotFound`],
+    /// [`ServiceError::NoLongerKept`].
     pub async fn record(&self, caller: &Caller, uuid: &str) -> Result<StoredRecord, ServiceError> {
         let parsed = parse_uuid(uuid).ok_or_else(|| {
             ServiceError::invalid("uuid", "must be a UUID in its hyphenated form")
         })?;
         let organization = caller.organization.clone();
-        let found = self.committer.read(move |store| store.find(&organization, parsed)).await?;
-        found.ok_or_else(|| ServiceError::not_found("usage record", uuid))
+        let found = self.committer.read(move |store| Ok(store.find(&organization, parsed))).await?;
+        found
+            .map_err(|error| ServiceError::of_one(error, "usage record", uuid))?
+            .ok_or_else(|| ServiceError::not_found("usage record", uuid))
     }
 }

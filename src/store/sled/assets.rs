@@ -13,10 +13,11 @@ use super::{
     codec::{self, Malformed, Reader},
     core::Core,
     documents,
-    engine::{Batch, Engine, VALUE_BYTES_MAX},
+    engine::{Engine, VALUE_BYTES_MAX},
     faults::FaultPoint,
     keyspace::{KeySpace, push_part},
     organizations::OrganizationNumber,
+    state::StateBatch,
 };
 use crate::{
     domain::{
@@ -102,7 +103,7 @@ pub(super) fn write(
     documents: &[DocumentChange],
 ) -> Result<(), StoreError> {
     let number = core.organizations.number_or_add(&core.engine, organization)?;
-    let mut batch = Batch::default();
+    let mut batch = StateBatch::default();
     let mut changes: BTreeMap<&AssetId, Option<&Asset>> =
         remove.iter().map(|id| (id, None)).collect();
     changes.extend(put.iter().map(|asset| (&asset.id, Some(asset))));
@@ -127,7 +128,7 @@ pub(super) fn write(
     }
     documents::stage(core, documents, &mut batch)?;
     core.engine.pass(FaultPoint::CatalogWrite)?;
-    core.engine.stage_batch(batch)?;
+    core.state.stage(&core.engine, batch)?;
     core.engine.flush()
 }
 

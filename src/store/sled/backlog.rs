@@ -6,8 +6,9 @@
 //! the task never runs. Seen once in some hundred million records, when merging had filled the pool with buffers that waited
 //! for a slow disk.
 //!
-//! So flushes run one at a time, and whoever has staged much waits for one: there are never more buffers on their way than half of
-//! the pool can carry.
+//! So flushes run one at a time, and whoever has staged much waits for one, which keeps fewer buffers on their way than there
+//! are threads. sled does not tell how many there are, so this is an estimate and no proof; should it ever fall short,
+//! `commit::watch` notices.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -141,7 +141,7 @@ pub(super) fn find(
     let mut found: Option<StoredBatch> = None;
     for part in 0..place.parts {
         let sequence = LogSequence(place.first.0 + u64::from(part));
-        let entry = read::entry(&core.engine, sequence)?;
+        let entry = LogEntry::decode(sequence, &read::kept(core, sequence)?)?;
         let LogEntry::BatchPart(stored) = entry else { return Err(not_there(sequence)) };
         if (&stored.batch, stored.organization, stored.part, stored.parts)
             != (id, number, part, place.parts)

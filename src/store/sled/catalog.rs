@@ -7,10 +7,10 @@ use super::{
     codec,
     core::Core,
     documents,
-    engine::Batch,
     faults::FaultPoint,
     keyspace::{KeySpace, push_part},
     organizations::OrganizationNumber,
+    state::StateBatch,
 };
 use crate::{
     domain::{
@@ -118,7 +118,7 @@ pub(super) fn replace(
     documents: &[DocumentChange],
 ) -> Result<(), StoreError> {
     let number = core.organizations.number_or_add(&core.engine, organization)?;
-    let mut change = Change { number, batch: Batch::default() };
+    let mut change = Change { number, batch: StateBatch::default() };
     for product in after.products.values() {
         let known = before.products.get(&product.id);
         if known.is_none_or(|known| known.name != product.name || known.state != product.state) {
@@ -165,13 +165,13 @@ pub(super) fn replace(
     change.remove_what_is_gone(before, after);
     documents::stage(core, documents, &mut change.batch)?;
     core.engine.pass(FaultPoint::CatalogWrite)?;
-    core.engine.stage_batch(change.batch)?;
+    core.state.stage(&core.engine, change.batch)?;
     core.engine.flush()
 }
 
 struct Change {
     number: OrganizationNumber,
-    batch: Batch,
+    batch: StateBatch,
 }
 
 impl Change {

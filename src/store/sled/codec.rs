@@ -264,6 +264,18 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_count_is_of_no_more_than_there_are_bytes_for() {
+        let count = |count: u16, bytes: usize| {
+            let bytes = [&count.to_le_bytes()[..], &vec![0; bytes]].concat();
+            Reader::new(&bytes).count(19)
+        };
+        assert_eq!((count(0, 0), count(1, 19), count(2, 38)), (Ok(0), Ok(1), Ok(2)));
+        for (claimed, bytes) in [(1, 18), (2, 37), (u16::MAX, 38)] {
+            assert_eq!(count(claimed, bytes), Err(Malformed::Truncated));
+        }
+    }
+
     proptest! {
         #[test]
         fn numbers_read_back(unsigned: u128, signed: i64) {

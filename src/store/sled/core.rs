@@ -2,7 +2,8 @@
 
 use super::{
     engine::Engine, head::Head, identity::Identity, index::background::Index,
-    options::StoreOptions, organizations::Organizations, rollup::layer::Rollups,
+    options::StoreOptions, organizations::Organizations, retention::Retention,
+    rollup::layer::Rollups, state::State,
 };
 
 pub(super) struct Core {
@@ -13,4 +14,6 @@ pub(super) struct Core {
     pub(super) organizations: Organizations,
     pub(super) index: Index,
     pub(super) rollups: Rollups,
+    pub(super) state: State,
+    pub(super) retention: Retention,
 }

@@ -3,10 +3,10 @@
 use super::{
     codec,
     core::Core,
-    engine::Batch,
     faults::FaultPoint,
     keyspace::{KeySpace, push_part},
     organizations::OrganizationNumber,
+    state::StateBatch,
 };
 use crate::{
     domain::id::OrganizationId,
@@ -92,7 +92,7 @@ pub(super) fn document(
 pub(super) fn stage(
     core: &Core,
     changes: &[DocumentChange],
-    batch: &mut Batch,
+    batch: &mut StateBatch,
 ) -> Result<(), StoreError> {
     for change in changes {
         let number = core.organizations.number_or_add(&core.engine, &change.organization)?;
@@ -109,9 +109,9 @@ pub(super) fn stage(
 }
 /// Writes changes, all at once; durable on return.
 pub(super) fn write(core: &Core, changes: &[DocumentChange]) -> Result<(), StoreError> {
-    let mut batch = Batch::default();
+    let mut batch = StateBatch::default();
     stage(core, changes, &mut batch)?;
     core.engine.pass(FaultPoint::DocumentWrite)?;
-    core.engine.stage_batch(batch)?;
+    core.state.stage(&core.engine, batch)?;
     core.engine.flush()
 }

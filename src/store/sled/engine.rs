@@ -3,7 +3,7 @@
 
 use std::{
     ops::RangeBounds,
-    path::Path,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -15,9 +15,12 @@ use sled::IVec;
 
 use super::{
     backlog::Backlog,
-    durability::SyncWitness,
+    directory,
+    durability::{LossWitness, SyncWitness},
     faults::{FaultPoint, Faults},
+    head::Head,
     options::{OpenError, StoreOptions},
+    readable,
 };
 use crate::store::{StoreError, StoreStatus};
 
@@ -32,6 +35,7 @@ pub(super) struct Engine {
     failure: OnceLock<Arc<str>>,
     // Whether it was sled that failed, rather than something of ours.
     sled_failed: AtomicBool,
+    losses: LossWitness,
     faults: Faults,
     backlog: Backlog,
 }
@@ -43,20 +47,22 @@ impl Engine {
     /// Opens the tree of `options.data_dir`, creating it if need be.
     pub(super) fn open(options: &StoreOptions) -> Result<Self, OpenError> {
         let directory = &options.data_dir;
-        let created = create_directory(directory)?;
-        remove_unfinished_snapshots(directory)?;
+        directory::create(directory)?;
+        directory::remove_unfinished_snapshots(directory)?;
+        directory::set_torn_settings_aside(directory)?;
+        readable::check(directory, Head::take_closed_well(directory))?;
         let db = open_unlocked(options)?;
         let engine = Self {
             db: Some(db),
             failure: OnceLock::new(),
             sled_failed: AtomicBool::new(false),
+            losses: directory::watch_losses(directory)?,
             faults: options.faults.clone(),
             backlog: Backlog::default(),
         };
-        refuse_blobs(directory)?;
-        if created || !engine.db().was_recovered() {
-            sync_directories(directory)?;
-        }
+        directory::refuse_blobs(directory)?;
+        directory::sync_settings(directory)?;
+        directory::sync_names(directory)?;
         Ok(engine)
     }
 
@@ -132,7 +138,8 @@ impl Engine {
     pub(super) fn flush(&self) -> Result<(), StoreError> {
         self.backlog.flush(|| {
             self.writable()?;
-            self.db().flush().map(drop).map_err(|error| self.write_error(&error))
+            self.db().flush().map_err(|error| self.write_error(&error))?;
+            self.losses.check().map_err(|error| self.write_error(&error.into()))
         })
     }
 
@@ -183,9 +190,11 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         let Some(db) = self.db.take() else { return };
-        if self.sled_failed.load(Ordering::Acquire) {
+        // Threads of sled's own may have failed since anybody asked.
+        if self.sled_failed.load(Ordering::Acquire) || db.flush().is_err() {
             // sled syncs once more when it is dropped, and panics if that fails. Its files need
-            // nothing from us: what was acknowledged is in them, and the rest may be lost.
+            // nothing from us: what was acknowledged is in them, and the rest may be lost. Its
+            // descriptor stays open, which `durability` relies on.
             std::mem::forget(db);
         }
     }
@@ -224,11 +233,6 @@ fn read_error(error: &sled::Error) -> StoreError {
     }
 }
 
-fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> OpenError {
-    let path = path.to_owned();
-    move |source| OpenError::Io { what, path, source }
-}
-
 /// How long another owner of the store may take to let go of it. A process that exits, and sled's own
 /// threads after a close, hold the file lock for a moment longer.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -243,69 +247,23 @@ fn open_unlocked(options: &StoreOptions) -> Result<sled::Db, OpenError> {
         .mode(sled::Mode::HighThroughput);
     let mut waited = Duration::ZERO;
     loop {
-        match config.open() {
-            Ok(db) => return Ok(db),
-            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+        // sled panics over some of what it finds in a damaged file.
+        match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Err(_) => {
+                let what = "sled panicked while it read its files";
+                return Err(StoreError::Damaged(what.into()).into());
+            }
+            Ok(Ok(db)) => return Ok(db),
+            Ok(Err(sled::Error::Io(error)))
+                if error.to_string().contains("could not acquire lock") =>
+            {
                 if waited >= LOCK_PATIENCE {
                     return Err(OpenError::InUse(options.data_dir.clone()));
                 }
                 std::thread::sleep(LOCK_RETRY);
                 waited += LOCK_RETRY;
             }
-            Err(error) => return Err(OpenError::Store(read_error(&error))),
+            Ok(Err(error)) => return Err(OpenError::Store(read_error(&error))),
         }
     }
-}
-
-/// Whether the directory had to be created.
-fn create_directory(directory: &Path) -> Result<bool, OpenError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-
-    if directory.is_dir() {
-        return Ok(false);
-    }
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(io("cannot create", directory))?;
-    Ok(true)
-}
-
-/// sled takes a snapshot file that it was interrupted in writing for a finished one, and then finds
-/// it corrupt. The unfinished file holds nothing that is not in the log.
-fn remove_unfinished_snapshots(directory: &Path) -> Result<(), OpenError> {
-    for entry in std::fs::read_dir(directory).map_err(io("cannot list", directory))? {
-        let path = entry.map_err(io("cannot list", directory))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            std::fs::remove_file(&path).map_err(io("cannot remove", &path))?;
-            tracing::warn!(
-                file = name,
-                "removed a snapshot that an earlier process did not finish"
-            );
-        }
-    }
-    Ok(())
-}
-
-fn refuse_blobs(directory: &Path) -> Result<(), OpenError> {
-    let blobs = directory.join("blobs");
-    let entries = match std::fs::read_dir(&blobs) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(io("cannot list", &blobs)(error)),
-    };
-    if entries.count() == 0 { Ok(()) } else { Err(OpenError::Blobs(blobs)) }
-}
-
-/// Makes freshly created names durable: a synced file is lost if its directory entry is.
-fn sync_directories(directory: &Path) -> Result<(), OpenError> {
-    let absolute = std::path::absolute(directory).map_err(io("cannot resolve", directory))?;
-    for path in absolute.ancestors().take(2) {
-        std::fs::File::open(path)
-            .and_then(|opened| opened.sync_all())
-            .map_err(io("cannot sync", path))?;
-    }
-    Ok(())
 }

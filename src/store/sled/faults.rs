@@ -1,9 +1,9 @@
 //! Places at which a test can make the store fail, or the process die. They do nothing unless a
 //! test arms one; there is no way to arm them from outside the process.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use crate::store::StoreError;
 
@@ -28,6 +28,8 @@ pub enum FaultPoint {
     ManifestPublish,
     /// Pages of a dead run are about to be removed.
     RunRemoval,
+    /// Old values of the log are about to be dropped.
+    LogDrop,
     /// A catalog change is about to be written.
     CatalogWrite,
     /// Documents are about to be written.
@@ -43,8 +45,8 @@ pub enum FaultAction {
     Abort,
     /// The thread panics.
     Panic,
-    /// The step takes so long.
-    Stall(Duration),
+    /// The step takes until [`Faults::release`].
+    Stall,
 }
 
 #[derive(Debug)]
@@ -56,22 +58,38 @@ struct Armed {
 
 /// The planted fault of one store, if any.
 #[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<Mutex<Option<Armed>>>);
+pub struct Faults {
+    armed: Arc<Mutex<Option<Armed>>>,
+    stall: Arc<Stall>,
+}
+
+/// Where a step waits that a test holds up.
+#[derive(Debug, Default)]
+struct Stall {
+    released: Mutex<bool>,
+    changed: Condvar,
+}
 
 impl Faults {
     /// Plants a fault that strikes when `point` is reached after it was passed `passes` times.
     pub fn arm(&self, point: FaultPoint, passes: u32, action: FaultAction) {
-        *self.0.lock() = Some(Armed { point, passes_left: passes, action });
+        *self.armed.lock() = Some(Armed { point, passes_left: passes, action });
+    }
+
+    /// Lets the step go on that a planted stall holds up, and any later one.
+    pub fn release(&self) {
+        *self.stall.released.lock() = true;
+        self.stall.changed.notify_all();
     }
 
     /// Whether a planted fault has not struck yet.
     #[must_use]
     pub fn is_armed(&self) -> bool {
-        self.0.lock().is_some()
+        self.armed.lock().is_some()
     }
 
     pub(super) fn pass(&self, point: FaultPoint) -> Result<(), StoreError> {
-        let mut armed = self.0.lock();
+        let mut armed = self.armed.lock();
         let Some(fault) = armed.as_mut().filter(|fault| fault.point == point) else {
             return Ok(());
         };
@@ -88,8 +106,9 @@ impl Faults {
             }
             FaultAction::Abort => std::process::abort(),
             FaultAction::Panic => panic!("planted panic at {point:?}"),
-            FaultAction::Stall(duration) => {
-                std::thread::sleep(duration);
+            FaultAction::Stall => {
+                let mut released = self.stall.released.lock();
+                self.stall.changed.wait_while(&mut released, |released| !*released);
                 Ok(())
             }
         }

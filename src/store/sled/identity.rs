@@ -1,5 +1,7 @@
 //! Who a store is: its id and its secrets, made once.
 
+use uuid::Uuid;
+
 use super::{
     codec::{self, Reader},
     engine::Engine,
@@ -21,6 +23,11 @@ pub(super) struct Identity {
     pub(super) token_key: [u8; 16],
     /// How often the store was opened, this time included.
     pub(super) opened: u64,
+}
+
+/// The id of a store as others know it.
+pub(super) fn store_uuid(identity: &Identity) -> Uuid {
+    Uuid::from_bytes(identity.store_id)
 }
 
 impl Identity {

@@ -21,6 +21,8 @@ pub(super) enum KeySpace {
     Organization = 0x03,
     /// Log sequence → chunk of records.
     Log = 0x10,
+    /// Where the log begins, and what was before: one entry.
+    LogFloor = 0x11,
     /// Run, page → sorted uuids.
     RunPage = 0x20,
     /// Run, part → first keys of pages.
@@ -33,6 +35,8 @@ pub(super) enum KeySpace {
     AssetRollup = 0x31,
     /// Organization, client, template, method, user, platform, month → totals by day and class of statuses.
     ApiRollup = 0x32,
+    /// Key of a row → what the part of the log that was dropped adds up to.
+    RetiredRow = 0x33,
     /// Organization, product → product.
     CatalogProduct = 0x40,
     /// Organization, product, SKU → SKU.
@@ -56,6 +60,32 @@ pub(super) enum KeySpace {
 }
 
 impl KeySpace {
+    /// Every kind.
+    pub(super) const ALL: [Self; 22] = [
+        Self::Format,
+        Self::Manifest,
+        Self::Organization,
+        Self::Log,
+        Self::LogFloor,
+        Self::RunPage,
+        Self::RunFences,
+        Self::RunFilter,
+        Self::Rollup,
+        Self::AssetRollup,
+        Self::ApiRollup,
+        Self::RetiredRow,
+        Self::CatalogProduct,
+        Self::CatalogSku,
+        Self::CatalogInstance,
+        Self::CatalogAsset,
+        Self::OrganizationDocument,
+        Self::ClientDocument,
+        Self::AuditEvent,
+        Self::QueryDocument,
+        Self::Page,
+        Self::UsageBatch,
+    ];
+
     /// The key of the only entry of a kind.
     pub(super) fn only(self) -> [u8; 1] {
         [self as u8]
@@ -124,34 +154,12 @@ mod tests {
 
     #[test]
     fn bytes_of_the_file_format_stay_what_they_are() {
-        let bytes = [
-            KeySpace::Format,
-            KeySpace::Manifest,
-            KeySpace::Organization,
-            KeySpace::Log,
-            KeySpace::RunPage,
-            KeySpace::RunFences,
-            KeySpace::RunFilter,
-            KeySpace::Rollup,
-            KeySpace::AssetRollup,
-            KeySpace::ApiRollup,
-            KeySpace::CatalogProduct,
-            KeySpace::CatalogSku,
-            KeySpace::CatalogInstance,
-            KeySpace::CatalogAsset,
-            KeySpace::OrganizationDocument,
-            KeySpace::ClientDocument,
-            KeySpace::AuditEvent,
-            KeySpace::QueryDocument,
-            KeySpace::Page,
-            KeySpace::UsageBatch,
-        ]
-        .map(|space| space as u8);
+        let bytes = KeySpace::ALL.map(|space| space as u8);
         assert_eq!(
             bytes,
             [
-                0x01, 0x02, 0x03, 0x10, 0x20, 0x21, 0x22, 0x30, 0x31, 0x32, 0x40, 0x41, 0x42, 0x43,
-                0x50, 0x51, 0x52, 0x53, 0x54, 0x60
+                0x01, 0x02, 0x03, 0x10, 0x11, 0x20, 0x21, 0x22, 0x30, 0x31, 0x32, 0x33, 0x40, 0x41,
+                0x42, 0x43, 0x50, 0x51, 0x52, 0x53, 0x54, 0x60
             ]
         );
     }

@@ -9,11 +9,14 @@
 
 mod assets;
 mod backlog;
+mod backup;
 mod batches;
 mod catalog;
 mod codec;
 mod commit;
 mod core;
+mod derived;
+mod directory;
 mod documents;
 mod durability;
 mod engine;
@@ -29,8 +32,12 @@ mod options;
 mod organizations;
 mod pages;
 mod probe;
+mod readable;
 mod recovery;
+mod replay;
+mod retention;
 mod rollup;
+mod state;
 mod verify;
 
 use std::{
@@ -43,9 +50,10 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+pub use backup::restore::Restore;
 pub use faults::{FaultAction, FaultPoint, Faults};
-pub use log::chain::LogHead;
 pub use options::{OpenError, StoreOptions};
+pub use retention::DroppedCounts;
 pub use verify::{
     DIFFERENCES_MAX, VerifyPhase, VerifyProgress, VerifyReport, verify, verify_against,
 };
@@ -60,8 +68,10 @@ use self::{
     },
 };
 use super::{
-    ApiTotalsVisitor, AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult,
-    Reported, StoreError, StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
+    ApiTotalsVisitor, AssetTotalsVisitor, CommitDecisions, CommitGroup, LogHead, LogPosition,
+    Probe, ProbeResult, RecordsDropped, Reported, StoreError, StoreStatistics, StoreStatus,
+    TotalsVisitor, UsageStore,
+    backup::{BackupEnd, BackupRequest, BackupSink},
     document::{Collection, Document, DocumentChange, Page},
 };
 use crate::domain::{
@@ -99,6 +109,11 @@ impl SledStore {
     /// [`OpenError`] if it is in use, damaged, not a store, or cannot be durable.
     pub fn open(options: StoreOptions) -> Result<Self, OpenError> {
         let (core, end) = recovery::open(options)?;
+        Self::start(core, end)
+    }
+
+    /// Starts the background threads.
+    fn start(core: Core, end: LogEnd) -> Result<Self, OpenError> {
         let core = Arc::new(core);
         let store = Self {
             core,
@@ -144,8 +159,9 @@ impl SledStore {
             // Its panics were caught and reported inside.
             let _ = thread.join();
         }
-        if let Err(error) = self.core.head.sync() {
-            tracing::warn!(%error, "cannot sync the head file");
+        let is_well = self.core.engine.flush().is_ok() && self.core.engine.writable().is_ok();
+        if let Err(error) = self.core.head.close(is_well) {
+            tracing::warn!(%error, "cannot close the head file");
         }
     }
 
@@ -155,17 +171,10 @@ impl SledStore {
         self.core.index.is_idle()
     }
 
-    /// Where the log ends: everything acknowledged before is in it. Waits for the commit that is under way.
-    #[must_use]
-    pub fn log_head(&self) -> LogHead {
-        let end = self.end.lock();
-        LogHead { store_id: self.store_id(), sequence: end.last, link: end.link.0 }
-    }
-
     /// The identity that the store was created with.
     #[must_use]
     pub fn store_id(&self) -> Uuid {
-        Uuid::from_bytes(self.core.identity.store_id)
+        identity::store_uuid(&self.core.identity)
     }
 }
 
@@ -238,7 +247,7 @@ impl UsageStore for SledStore {
         &self,
         organization: &OrganizationId,
         wanted: &[(Uuid, LogSequence)],
-    ) -> Result<Vec<StoredApiEvent>, StoreError> {
+    ) -> Result<Vec<Option<StoredApiEvent>>, StoreError> {
         log::read::events_at(&self.core, organization, wanted)
     }
 
@@ -366,6 +375,24 @@ impl UsageStore for SledStore {
         pages::remove(&self.core, organization, book)
     }
 
+    fn back_up(
+        &self,
+        request: &BackupRequest,
+        sink: &mut BackupSink<'_>,
+    ) -> Result<BackupEnd, StoreError> {
+        backup::back_up(&self.core, request, sink)
+    }
+
+    fn log_head(&self) -> Option<LogHead> {
+        let end = self.end.lock();
+        let position = LogPosition { sequence: end.last, link: end.link.0 };
+        Some(LogHead { store_id: self.store_id(), position })
+    }
+
+    fn drop_records(&self, stored_before: Timestamp) -> Result<RecordsDropped, StoreError> {
+        retention::drop_before(&self.core, &self.end, stored_before)
+    }
+
     fn token_key(&self) -> [u8; 16] {
         self.core.identity.token_key
     }
@@ -387,6 +414,7 @@ impl UsageStore for SledStore {
         StoreStatistics {
             records: index.keys(),
             last_sequence: self.core.rollups.through(),
+            dropped_chunks: self.core.retention.floor().counts.chunks,
             index_runs: index.snapshot.load().runs.len(),
             index_bytes: index.bytes(),
             background_bytes_owed: index.flush_pacer.owed_bytes() + index.merge_pacer.owed_bytes(),

@@ -1,6 +1,9 @@
 //! How a store is opened, and why opening can fail.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::faults::Faults;
 use crate::store::StoreError;
@@ -25,6 +28,9 @@ pub struct StoreOptions {
     pub merge_fan_in: usize,
     /// Runs at which writes wait for the mergers. Default 24.
     pub runs_max: usize,
+    /// Merged runs that are kept for a backup that reads the index. If there come to be more, the backup fails: the manifest
+    /// names them all, and is one value. Default 1000, which is some 300 million records.
+    pub dead_runs_max: usize,
     /// How long a commit may take. After that the store fails. Default 60 s.
     pub commit_patience: Duration,
     /// Planted faults, for tests.
@@ -43,6 +49,7 @@ impl StoreOptions {
             filter_bits_per_key: 20,
             merge_fan_in: 4,
             runs_max: 24,
+            dead_runs_max: 1000,
             commit_patience: Duration::from_mins(1),
             faults: Faults::default(),
         }
@@ -76,7 +83,21 @@ pub enum OpenError {
     /// A flush did not reach the disk through meterd's own fdatasync, so nothing could be promised.
     #[error("flushes do not reach fdatasync in this build; nothing would survive a power cut")]
     NotDurable,
+    /// A restore was begun there and did not come to its end.
+    #[error("{0} holds a restore that did not finish; remove it and restore again")]
+    UnfinishedRestore(PathBuf),
+    /// A store is to be restored into a directory that holds something.
+    #[error("{0} is not empty; a store is restored into a new directory")]
+    NotEmpty(PathBuf),
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl OpenError {
+    /// Says what failed, and on what.
+    pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { what, path, source }
+    }
 }

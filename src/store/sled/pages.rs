@@ -4,10 +4,10 @@ use super::{
     codec,
     core::Core,
     documents,
-    engine::Batch,
     faults::FaultPoint,
     keyspace::{KeySpace, push_part},
     organizations::OrganizationNumber,
+    state::StateBatch,
 };
 use crate::{
     domain::id::OrganizationId,
@@ -43,7 +43,7 @@ pub(super) fn write(
 ) -> Result<(), StoreError> {
     let number = core.organizations.number_or_add(&core.engine, organization)?;
     let prefix = prefix(number, book);
-    let mut batch = Batch::default();
+    let mut batch = StateBatch::default();
     for Page { first, body } in pages {
         if body.len() > DOCUMENT_BYTES_MAX {
             return Err(StoreError::Unrepresentable("a page of more than 6,144 bytes"));
@@ -53,7 +53,7 @@ pub(super) fn write(
     }
     documents::stage(core, changes, &mut batch)?;
     core.engine.pass(FaultPoint::DocumentWrite)?;
-    core.engine.stage_batch(batch)?;
+    core.state.stage(&core.engine, batch)?;
     // Until it has flushed them, sled keeps all pages in memory, whatever the size of its cache.
     core.engine.flush()
 }
@@ -90,7 +90,7 @@ pub(super) fn remove(
     let Some(number) = core.organizations.number(organization) else { return Ok(()) };
     let prefix = prefix(number, book);
     loop {
-        let mut batch = Batch::default();
+        let mut batch = StateBatch::default();
         let mut removed = 0;
         for entry in core.engine.prefix(&prefix).take(REMOVED_PER_BATCH) {
             batch.remove(&entry?.0);
@@ -99,6 +99,6 @@ pub(super) fn remove(
         if removed == 0 {
             return Ok(());
         }
-        core.engine.stage_batch(batch)?;
+        core.state.stage(&core.engine, batch)?;
     }
 }

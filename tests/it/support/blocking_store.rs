@@ -40,6 +40,8 @@ pub struct BlockingStore {
     pub rows: Gate,
     documents_fail: AtomicBool,
     failed_documents: AtomicUsize,
+    forgets_every: AtomicUsize,
+    commits_begun: AtomicUsize,
 }
 
 impl BlockingStore {
@@ -63,6 +65,17 @@ impl BlockingStore {
     /// Makes every commit fail from now on.
     pub fn fail(&self, reason: &str) {
         self.failure.get_or_init(|| reason.into());
+    }
+
+    /// Answers one of so many commits as if it were stored, and stores nothing of it.
+    pub fn forget_every(&self, commits: usize) {
+        self.forgets_every.store(commits, Ordering::SeqCst);
+    }
+
+    fn forgets(&self) -> bool {
+        let every = self.forgets_every.load(Ordering::SeqCst);
+        let number = self.commits_begun.fetch_add(1, Ordering::SeqCst) + 1;
+        every > 0 && number.is_multiple_of(every)
     }
 
     /// Makes every query of API usage fail from now on.
@@ -94,6 +107,9 @@ impl UsageStore for BlockingStore {
         self.commits.pass();
         if let Some(reason) = self.failure.get() {
             return Err(StoreError::Failed(Arc::clone(reason)));
+        }
+        if self.forgets() {
+            return MemoryStore::new().commit(group, now);
         }
         self.memory.commit(group, now)
     }
@@ -131,7 +147,7 @@ impl UsageStore for BlockingStore {
         &self,
         organization: &OrganizationId,
         wanted: &[(Uuid, LogSequence)],
-    ) -> Result<Vec<StoredApiEvent>, StoreError> {
+    ) -> Result<Vec<Option<StoredApiEvent>>, StoreError> {
         self.memory.original_events(organization, wanted)
     }
 

@@ -1,9 +1,11 @@
 //! What the tests share.
 
 pub mod authority;
+pub mod backups;
 pub mod blocking_store;
 pub mod closed_store;
 pub mod command;
+pub mod disk;
 pub mod gate;
 pub mod http;
 pub mod load;

@@ -159,11 +159,16 @@ pub fn assert_verified(data_dir: &Path) {
 
 /// A plain HTTP/1.1 GET; the whole answer as text.
 pub fn http_get(address: SocketAddr, path: &str) -> String {
+    try_http_get(address, path).unwrap()
+}
+
+/// The same of a server that may have ended.
+pub fn try_http_get(address: SocketAddr, path: &str) -> std::io::Result<String> {
     use std::io::Write as _;
 
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: meterd\r\nConnection: close\r\n\r\n").unwrap();
+    let mut stream = std::net::TcpStream::connect(address)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: meterd\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

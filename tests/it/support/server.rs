@@ -40,8 +40,10 @@ use meterd::{
     service::{
         acceptance::AcceptanceWindow,
         access_log::{AccessLogHeaders, AccessLogRules},
+        backups::BackupLimits,
         clock::ManualClock,
         committer::CommitterLimits,
+        execution::Execution,
         usage_queries::QueryLimits,
     },
     store::{UsageStore, memory::MemoryStore},
@@ -102,6 +104,7 @@ pub struct Setup {
     /// Off, other than in the binary: what is stored is what the test stores.
     pub self_metering: bool,
     pub queries: QueryLimits,
+    pub backups: BackupLimits,
 }
 
 impl Default for Setup {
@@ -118,6 +121,7 @@ impl Default for Setup {
             signing_keys: None,
             self_metering: false,
             queries: QueryLimits::default(),
+            backups: BackupLimits::default(),
         }
     }
 }
@@ -137,9 +141,12 @@ impl TestServer {
             calls: setup.calls,
             connections: setup.connections,
             committer: setup.committer,
+            execution: Execution::Threads,
             window: AcceptanceWindow::default(),
             self_metering: setup.self_metering,
             queries: setup.queries,
+            backups: setup.backups,
+            retain_records: None,
             spill: std::env::temp_dir(),
             access_log: AccessLogRules::new(
                 &["/v1/products/{id}".to_owned()],
@@ -186,7 +193,7 @@ impl TestServer {
         Endpoint::from_shared(format!("http://{}", self.api)).unwrap().connect_lazy()
     }
 
-    fn authed(&self) -> Authed {
+    pub fn authed(&self) -> Authed {
         InterceptedService::new(self.channel(), Bearer)
     }
 

@@ -16,7 +16,7 @@ use meterd::{
             TemplateUri, UserId,
         },
         quantity::{Quantity, Total},
-        record_scan::{RecordPosition, RecordScan},
+        record_scan::{DroppedThrough, RecordPosition, RecordScan},
         totals::{Series, TotalsQuery, UsageFilter},
         usage::{StoredRecord, Submission, UsageRecord, UsageTarget},
         verdict::Decision,
@@ -206,4 +206,17 @@ pub fn api_totals(
         .unwrap();
     found.sort();
     found
+}
+
+/// How far the oldest records of an organization that has some are gone.
+pub fn dropped(store: &dyn UsageStore, name: &str) -> Option<DroppedThrough> {
+    let scan = RecordScan {
+        organization: organization(name),
+        filter: UsageFilter::default(),
+        usage_interval: None,
+        stored_interval: None,
+        from: RecordPosition::START,
+        records_max: 1,
+    };
+    store.scan(&scan).unwrap().dropped
 }

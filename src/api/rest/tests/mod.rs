@@ -22,6 +22,10 @@ use super::{
     Rest,
     dialect::{Dialect, ErrorShape, Int64, UnknownMembers},
 };
+use crate::api::{
+    layers::{CallLimits, Intake},
+    request_bytes::RequestBytes,
+};
 
 const DIALECTS: &[(&str, Dialect)] = &[(
     "rest.test.VendorEcho",
@@ -55,8 +59,14 @@ fn pool() -> DescriptorPool {
     DescriptorPool::decode(compiler.encode_file_descriptor_set().as_slice()).unwrap()
 }
 
+/// Reads bodies up to this size.
+fn requests(message_bytes_max: usize) -> RequestBytes {
+    RequestBytes::new(&CallLimits { message_bytes_max, ..CallLimits::default() })
+}
+
 fn rest() -> Arc<Rest> {
-    Arc::new(Rest::build(&pool(), DIALECTS, Router::new().fallback(answer), 64 << 10).unwrap())
+    let routes = Router::new().fallback(answer);
+    Arc::new(Rest::build(&pool(), DIALECTS, routes, requests(64 << 10)).unwrap())
 }
 
 /// The gRPC side of the test services.
@@ -133,7 +143,7 @@ async fn send_with(
     *request.headers_mut() = headers;
     let path = request.uri().path().to_owned();
     let response = match rest.route(request.method(), &path) {
-        Ok(matched) => Arc::clone(&rest).serve(matched, request).await,
+        Ok(matched) => Arc::clone(&rest).serve(matched, request, Intake::Whole).await,
         Err(failure) => {
             let id = request.headers().get("x-request-id");
             rest.refuse(failure?, &Dialect::OURS, None, id).await

@@ -3,7 +3,8 @@
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::{bad, ok, send, send_with};
+use super::{bad, ok, requests, send, send_with};
+use crate::api::layers::Intake;
 
 #[tokio::test]
 async fn path_variables_are_decoded_and_verbs_told_from_values() {
@@ -277,7 +278,8 @@ async fn a_body_that_does_not_come_is_given_up() {
         axum::body::Body::from_stream(futures_util::stream::pending::<
             Result<bytes::Bytes, std::convert::Infallible>,
         >()),
-        1024,
+        Intake::Whole,
+        &requests(1024),
     )
     .await
     .unwrap_err();

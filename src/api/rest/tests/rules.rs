@@ -9,7 +9,7 @@ use super::{
         dialect::{DIALECTS, Dialect},
         openapi,
     },
-    pool, proto_path,
+    pool, proto_path, requests,
 };
 use crate::api::pb;
 
@@ -30,7 +30,7 @@ fn build(rule: &str, signature: &str) -> Result<Rest, String> {
         protox::Compiler::new([directory.path().to_owned(), proto_path("proto").into()]).unwrap();
     compiler.include_imports(true).open_file("broken.proto").unwrap();
     let pool = DescriptorPool::decode(compiler.encode_file_descriptor_set().as_slice()).unwrap();
-    Rest::build(&pool, &[], Router::new(), 1024).map_err(|error| error.to_string())
+    Rest::build(&pool, &[], Router::new(), requests(1024)).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -68,14 +68,15 @@ fn rules_that_are_not_taken() {
 #[test]
 fn a_dialect_of_a_service_that_does_not_exist() {
     let dialects = [("rest.test.Gone", Dialect::OURS)];
-    let error = Rest::build(&pool(), &dialects, Router::new(), 1024).map(|_| ()).unwrap_err();
+    let error =
+        Rest::build(&pool(), &dialects, Router::new(), requests(1024)).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("rest.test.Gone"), "{error}");
 }
 
 #[test]
 fn our_own_protos_are_taken() {
     let pool = DescriptorPool::decode(pb::DESCRIPTOR_SET).unwrap();
-    Rest::build(&pool, DIALECTS, Router::new(), 1024).unwrap();
+    Rest::build(&pool, DIALECTS, Router::new(), requests(1024)).unwrap();
 }
 
 #[test]

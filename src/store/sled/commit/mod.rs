@@ -41,6 +41,20 @@ pub(super) struct LogEnd {
     pub(super) asset_usages: usize,
 }
 
+/// Whether what is in memory has to be frozen before more is taken in.
+pub(super) fn is_full(core: &Core, end: &LogEnd) -> bool {
+    core.index.is_full()
+        || core.rollups.live_rows() >= core.options.rollup_rows_max
+        || end.asset_usages >= core.options.memtable_keys_max
+}
+
+/// Hands what is in memory to the flusher. All of it must be durable.
+pub(super) fn freeze(core: &Core, end: &mut LogEnd) -> Result<(), StoreError> {
+    core.index.freeze(&core.engine, || core.rollups.freeze())?;
+    end.asset_usages = 0;
+    Ok(())
+}
+
 /// Decides and stores `group`; durable and visible on return.
 pub(super) fn commit(
     core: &Core,
@@ -49,12 +63,8 @@ pub(super) fn commit(
     now: Timestamp,
 ) -> Result<CommitDecisions, StoreError> {
     core.engine.writable()?;
-    if core.index.is_full()
-        || core.rollups.live_rows() >= core.options.rollup_rows_max
-        || end.asset_usages >= core.options.memtable_keys_max
-    {
-        core.index.freeze(&core.engine, || core.rollups.freeze())?;
-        end.asset_usages = 0;
+    if is_full(core, end) {
+        freeze(core, end)?;
     }
     core.index.breathe();
     let CommitGroup { submissions, api_reports, batches } = group;

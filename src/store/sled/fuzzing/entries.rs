@@ -84,10 +84,13 @@ fn identity(choices: &mut Choices<'_>) {
 fn head_slots(choices: &mut Choices<'_>) {
     let (store_id, other_id) = (secret(choices), secret(choices));
     let (one, two) = (LogSequence(choices.number()), LogSequence(choices.number()));
-    let (first, second) = (head::encode(&store_id, one), head::encode(&other_id, two));
+    let (state, other_state) = (head_state(choices), head_state(choices));
+    let first = head::encode(&store_id, one, state);
+    let second = head::encode(&other_id, two, other_state);
     let expected = if two >= one { (other_id, two) } else { (store_id, one) };
     assert_eq!(head::newest(&[first.clone(), second.clone()].concat()), Some(expected));
-    // The last four bytes of a slot mean nothing.
+    is_open_unless_both_say_closed(&first, &second, choices);
+    // The last four bytes of a slot, the state, have no checksum.
     let mut torn = first;
     let place = choices.pick(28);
     if let Some(byte) = torn.get_mut(place) {
@@ -97,8 +100,26 @@ fn head_slots(choices: &mut Choices<'_>) {
     assert_eq!(head::newest(&[torn, second].concat()), Some((other_id, two)));
     let any = damaged(choices.rest().to_vec(), choices);
     if let Some((store_id, last)) = head::newest(&any) {
-        assert!(any.windows(28).any(|slot| head::encode(&store_id, last).starts_with(slot)));
+        let encoded = head::encode(&store_id, last, head::OPEN);
+        assert!(any.windows(28).any(|slot| encoded.starts_with(slot)));
     }
+}
+
+fn head_state(choices: &mut Choices<'_>) -> [u8; 4] {
+    choices.of(&[head::OPEN, head::CLOSED])
+}
+
+/// A store was closed well only if both slots say just that.
+fn is_open_unless_both_say_closed(first: &[u8], second: &[u8], choices: &mut Choices<'_>) {
+    let says_closed = |slot: &[u8]| slot.ends_with(&head::CLOSED);
+    let mut slots: [u8; 64] = [first, second].concat().try_into().expect("two slots");
+    assert_eq!(head::is_closed_well(&slots), says_closed(first) && says_closed(second));
+    let place = choices.of(&[28, 60]) + choices.pick(4);
+    if let Some(byte) = slots.get_mut(place) {
+        *byte ^= choices.byte().max(1);
+    }
+    // One changed byte makes neither state the other.
+    assert!(!head::is_closed_well(&slots));
 }
 
 fn organization(choices: &mut Choices<'_>) {
@@ -150,7 +171,7 @@ fn asset_pages(choices: &mut Choices<'_>) {
             (id, (made_up::state(choices), made_up::name(choices)))
         })
         .collect();
-    let pages = assets::pages(number, key.clone(), &entries);
+    let pages = assets::pages(number, key, &entries);
     assert!(pages.is_sorted_by(|one, next| one.0 < next.0));
     let mut read = assets::Entries::new();
     for (key, value) in &pages {

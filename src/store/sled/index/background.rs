@@ -1,6 +1,10 @@
 //! The index in memory, and the hand-over between the committer and the background threads.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
@@ -41,10 +45,61 @@ pub(in crate::store::sled) struct Frozen {
     pub(in crate::store::sled) layer: Arc<FrozenLayer>,
 }
 
+/// A run that no manifest names any more and whose pages are to be removed.
+#[derive(Debug)]
+pub(super) struct DeadRun {
+    pub(super) id: u32,
+    level: u32,
+    /// Readers that took an older snapshot may still look into it.
+    pub(super) readers: Weak<Run>,
+}
+
+/// What a merger is to do.
+#[derive(Debug)]
+pub(super) enum MergerWork {
+    /// Make one run of these.
+    Merge(Vec<Arc<Run>>),
+    /// Remove what is left of this one.
+    Remove(DeadRun),
+}
+
 #[derive(Debug, Default)]
 struct Hands {
     to_flush: VecDeque<Arc<Frozen>>,
+    dead: Vec<DeadRun>,
+    /// While there are any, no more than `dead_runs_max` are kept.
+    pins: usize,
+    /// Counts how often pins were broken.
+    broken_pins: u64,
     stopping: bool,
+}
+
+/// The level that removing a run of an earlier process counts as: small merges must not wait for it.
+const LEFT_OVER_LEVEL: u32 = 1;
+
+/// Keeps the pages of all runs, dead ones included, for as long as it lives, or until there are too many dead ones.
+pub(in crate::store::sled) struct IndexPin<'a> {
+    index: &'a Index,
+    broken_before: u64,
+}
+
+impl IndexPin<'_> {
+    /// Whether nothing was removed since it was made.
+    pub(in crate::store::sled) fn holds(&self) -> bool {
+        self.index.hands.lock().broken_pins == self.broken_before
+    }
+}
+
+impl Drop for IndexPin<'_> {
+    fn drop(&mut self) {
+        let mut hands = self.index.hands.lock();
+        // Those that were broken are no longer counted.
+        if hands.broken_pins == self.broken_before {
+            hands.pins -= 1;
+        }
+        drop(hands);
+        self.index.changed.notify_all();
+    }
 }
 
 /// The uuid index of an open store.
@@ -56,13 +111,12 @@ pub(in crate::store::sled) struct Index {
     pub(in crate::store::sled) flush_pacer: Pacer,
     pub(in crate::store::sled) merge_pacer: Pacer,
     manifest: Mutex<Manifest>,
-    /// Of the manifest's dead runs, those that nobody has begun to remove.
-    left_over: Mutex<Vec<u32>>,
     hands: Mutex<Hands>,
     changed: Condvar,
     memtable_keys_max: usize,
     merge_fan_in: usize,
     runs_max: usize,
+    dead_runs_max: usize,
 }
 
 /// The bytes that the flusher owes for so many keys.
@@ -79,6 +133,11 @@ impl Index {
         live: Memtable,
     ) -> Self {
         let memtable_bytes = (options.memtable_keys_max * ENTRY_BYTES) as u64;
+        let left_over = manifest.dead.iter().map(|id| DeadRun {
+            id: *id,
+            level: LEFT_OVER_LEVEL,
+            readers: Weak::new(),
+        });
         let index = Self {
             hasher,
             snapshot: ArcSwap::from_pointee(IndexSnapshot {
@@ -89,13 +148,13 @@ impl Index {
             live: RwLock::new(live),
             flush_pacer: Pacer::new(flush_debt(FROZEN_MAX * options.memtable_keys_max)),
             merge_pacer: Pacer::new(TOLERATED_MERGE_MEMTABLES * memtable_bytes),
-            left_over: Mutex::new(manifest.dead.clone()),
+            hands: Mutex::new(Hands { dead: left_over.collect(), ..Hands::default() }),
             manifest: Mutex::new(manifest),
-            hands: Mutex::new(Hands::default()),
             changed: Condvar::new(),
             memtable_keys_max: options.memtable_keys_max,
             merge_fan_in: options.merge_fan_in.max(2),
             runs_max: options.runs_max.max(options.merge_fan_in + 1),
+            dead_runs_max: options.dead_runs_max,
         };
         index.recount_merge_debt();
         index
@@ -185,17 +244,36 @@ impl Index {
         }
     }
 
-    /// Waits for enough runs of one of `levels` to merge, and picks the oldest; `None` when the store
-    /// closes or failed.
-    pub(super) fn next_merge(
+    /// Keeps everything that the manifest names from being removed, and says what that is.
+    pub(in crate::store::sled) fn pin(&self) -> (IndexPin<'_>, Manifest) {
+        // Before the manifest is read: a run that it names cannot have been picked for removal by then.
+        let mut hands = self.hands.lock();
+        hands.pins += 1;
+        let pin = IndexPin { index: self, broken_before: hands.broken_pins };
+        drop(hands);
+        (pin, self.manifest.lock().clone())
+    }
+
+    /// Waits for a dead run of one of `levels` that may be removed, or for enough runs to merge, of which it picks the
+    /// oldest; `None` when the store closes or failed.
+    pub(super) fn next_work(
         &self,
         engine: &Engine,
         levels: impl Fn(u32) -> bool,
-    ) -> Option<Vec<Arc<Run>>> {
+    ) -> Option<MergerWork> {
         let mut hands = self.hands.lock();
         loop {
             if hands.stopping || engine.writable().is_err() {
                 return None;
+            }
+            if hands.pins > 0 && hands.dead.len() > self.dead_runs_max {
+                tracing::warn!(dead = hands.dead.len(), "a backup reads the index too slowly");
+                hands.pins = 0;
+                hands.broken_pins += 1;
+            }
+            let removable = hands.dead.iter().position(|run| levels(run.level));
+            if let Some(at) = removable.filter(|_| hands.pins == 0) {
+                return Some(MergerWork::Remove(hands.dead.swap_remove(at)));
             }
             let snapshot = self.snapshot.load();
             let mut due: Vec<u32> = snapshot
@@ -210,12 +288,22 @@ impl Index {
                 let of_level = snapshot.runs.iter().filter(|run| run.summary.level == level);
                 let oldest: Vec<Arc<Run>> = of_level.take(self.merge_fan_in).cloned().collect();
                 if oldest.len() == self.merge_fan_in {
-                    return Some(oldest);
+                    return Some(MergerWork::Merge(oldest));
                 }
             }
             drop(snapshot);
             self.changed.wait_for(&mut hands, WAIT_STEP);
         }
+    }
+
+    /// Everything up to here is in the runs and in the stored totals.
+    pub(in crate::store::sled) fn checkpoint(&self) -> LogSequence {
+        self.manifest.lock().checkpoint
+    }
+
+    /// Whether there is something that the flusher still has to write, and with it a later checkpoint to come.
+    pub(in crate::store::sled) fn has_frozen(&self) -> bool {
+        !self.hands.lock().to_flush.is_empty()
     }
 
     /// Gives out a run id that no run has had.
@@ -269,6 +357,12 @@ impl Index {
             snapshot.runs.retain(|run| !merged(run.summary.id));
             snapshot.runs.push(Arc::clone(&run));
         })?;
+        let dead = inputs.iter().map(|input| DeadRun {
+            id: input.summary.id,
+            level: input.summary.level,
+            readers: Arc::downgrade(input),
+        });
+        self.hands.lock().dead.extend(dead);
         self.changed.notify_all();
         Ok(())
     }
@@ -294,11 +388,6 @@ impl Index {
         drop(manifest);
         self.recount_merge_debt();
         Ok(())
-    }
-
-    /// Hands out a run that an earlier process did not remove.
-    pub(super) fn next_left_over(&self) -> Option<u32> {
-        self.left_over.lock().pop()
     }
 
     /// Forgets a dead run whose pages are gone. The manifest on disk learns of it with its next

@@ -48,6 +48,11 @@ impl UuidKey {
         &self.0
     }
 
+    /// The uuid, without its scope.
+    pub(in crate::store::sled) fn uuid(&self) -> Uuid {
+        Uuid::from_u128(self.parts().0)
+    }
+
     /// Uuid and scope as numbers.
     #[inline]
     fn parts(&self) -> (u128, u32) {

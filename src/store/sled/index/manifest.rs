@@ -37,11 +37,13 @@ impl Manifest {
     /// Reads the manifest; a store without one is new.
     pub(in crate::store::sled) fn load(engine: &Engine) -> Result<Self, StoreError> {
         let key = KeySpace::Manifest.only();
-        engine.get(&key)?.map_or_else(|| Ok(Self::default()), |value| Self::decode(&key, &value))
+        let Some(value) = engine.get(&key)? else { return Ok(Self::default()) };
+        Self::decode(&value)
     }
 
-    pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<Self, StoreError> {
-        codec::open_frame(value, VERSION, key)
+    /// Reads the value of the manifest's entry.
+    pub(in crate::store::sled) fn decode(value: &[u8]) -> Result<Self, StoreError> {
+        codec::open_frame(value, VERSION, &KeySpace::Manifest.only())
             .and_then(Self::parse)
             .map_err(|error| StoreError::Damaged(format!("uuid index manifest: {error}").into()))
     }
@@ -71,13 +73,14 @@ impl Manifest {
     /// Replaces the manifest on disk; durable on return.
     pub(in crate::store::sled) fn store(&self, engine: &Engine) -> Result<(), StoreError> {
         engine.pass(FaultPoint::ManifestWrite)?;
-        let key = KeySpace::Manifest.only();
-        engine.stage(&key, &self.encode(&key)?)?;
+        engine.stage(&KeySpace::Manifest.only(), &self.encode()?)?;
         engine.flush()?;
         engine.pass(FaultPoint::ManifestPublish)
     }
 
-    pub(super) fn encode(&self, key: &[u8]) -> Result<Vec<u8>, StoreError> {
+    /// The value of the manifest's entry.
+    pub(in crate::store::sled) fn encode(&self) -> Result<Vec<u8>, StoreError> {
+        let key = KeySpace::Manifest.only();
         let too_many = |_| StoreError::Unrepresentable("more than 65,535 runs");
         let mut frame = codec::start_frame(16 + self.runs.len() * 64);
         frame.extend_from_slice(&self.checkpoint.0.to_le_bytes());
@@ -95,7 +98,7 @@ impl Manifest {
         for run in &self.dead {
             frame.extend_from_slice(&run.to_le_bytes());
         }
-        codec::finish_frame(&mut frame, VERSION, key);
+        codec::finish_frame(&mut frame, VERSION, &key);
         Ok(frame)
     }
 }

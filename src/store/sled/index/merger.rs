@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    background::{DeadRun, MergerWork},
     key::UuidKey,
     run::{Page, Run, damaged},
     run_writer::RunWriter,
@@ -20,14 +21,10 @@ pub(in crate::store::sled) fn run(
     core: &Core,
     levels: impl Fn(u32) -> bool,
 ) -> Result<(), StoreError> {
-    while let Some(run) = core.index.next_left_over() {
-        remove_run(&core.engine, run, |bytes| core.index.merge_pacer.wrote(bytes))?;
-        core.index.buried(run);
-    }
-    while let Some(inputs) = core.index.next_merge(&core.engine, &levels) {
-        merge(core, &inputs)?;
-        for input in inputs {
-            bury(core, input)?;
+    while let Some(work) = core.index.next_work(&core.engine, &levels) {
+        match work {
+            MergerWork::Merge(inputs) => merge(core, &inputs)?,
+            MergerWork::Remove(dead) => bury(core, &dead)?,
         }
     }
     Ok(())
@@ -105,21 +102,21 @@ impl Cursor {
 }
 
 /// Removes the pages of a run that nobody refers to any more.
-fn bury(core: &Core, run: Arc<Run>) -> Result<(), StoreError> {
-    // Readers that took an older snapshot may still look into it. They never hold one for long.
-    while Arc::strong_count(&run) > 1 {
+fn bury(core: &Core, dead: &DeadRun) -> Result<(), StoreError> {
+    // Readers never hold a snapshot for long.
+    while dead.readers.strong_count() > 0 {
         if core.index.is_stopping() {
             return Err(StoreError::Closed);
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    remove_run(&core.engine, run.summary.id, |bytes| core.index.merge_pacer.wrote(bytes))?;
-    core.index.buried(run.summary.id);
+    remove_run(&core.engine, dead.id, |bytes| core.index.merge_pacer.wrote(bytes))?;
+    core.index.buried(dead.id);
     Ok(())
 }
 
 /// Removes everything stored under a run's id.
-pub(in crate::store::sled) fn remove_run(
+fn remove_run(
     engine: &Engine,
     run: u32,
     mut wrote: impl FnMut(usize) -> Result<(), StoreError>,

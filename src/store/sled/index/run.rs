@@ -213,7 +213,7 @@ fn parts(engine: &Engine, space: KeySpace, run: u32) -> Result<Vec<Vec<u8>>, Sto
     Ok(found)
 }
 
-pub(super) fn damaged(run: u32, what: &dyn std::fmt::Display) -> StoreError {
+pub(in crate::store::sled) fn damaged(run: u32, what: &dyn std::fmt::Display) -> StoreError {
     StoreError::Damaged(format!("uuid index run {run}: {what}").into())
 }
 

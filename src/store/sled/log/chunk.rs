@@ -264,7 +264,6 @@ mod tests {
         super::{LogEntry, sealed},
         *,
     };
-    use crate::store::sled::keyspace::log_key;
 
     fn dimension(number: usize) -> Dimension {
         let target = UsageTarget {
@@ -333,17 +332,6 @@ mod tests {
             }
             assert_eq!(seen, 1000);
         }
-    }
-
-    #[test]
-    fn more_records_than_there_are_bytes_for_are_refused() {
-        let (sequence, value) = write(1, 1).remove(0);
-        let mut body = value[codec::FRAME_BYTES..].to_vec();
-        let count = body.len() - 16 - 1 - 9 - 1 - 2;
-        assert_eq!(body[count..count + 2], [1, 0]);
-        body[count..count + 2].copy_from_slice(&[0xFF; 2]);
-        let value = codec::frame(&body, super::super::VERSION, &log_key(sequence));
-        assert!(decode(sequence, &value).unwrap_err().to_string().contains("ends too early"));
     }
 
     #[test]

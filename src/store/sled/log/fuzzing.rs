@@ -8,7 +8,7 @@ use super::{
     Draft, LogEntry,
     api_events::{ApiDimension, ApiEventsWriter},
     batch_part,
-    chain::{Chain, LINK_BYTES, Link},
+    chain::{Chain, Link},
     chunk::{Chunk, ChunkWriter, Dimension},
     log_nanos, timestamp,
 };
@@ -23,11 +23,14 @@ use crate::{
         quantity::Quantity,
         usage::LogSequence,
     },
-    store::sled::{
-        codec::FRAME_BYTES,
-        fuzzing::is_sealed,
-        keyspace::{log_key, log_sequence},
-        organizations::OrganizationNumber,
+    store::{
+        LINK_BYTES,
+        sled::{
+            codec::FRAME_BYTES,
+            fuzzing::is_sealed,
+            keyspace::{log_key, log_sequence},
+            organizations::OrganizationNumber,
+        },
     },
 };
 
@@ -75,7 +78,7 @@ fn link_of((sequence, value): &Value) -> Link {
 /// Values follow each other, and none follows another than the one before.
 fn is_chained(values: &[Value]) {
     let Some((sequence, value)) = values.first() else { return };
-    let mut chain = Chain::after(*sequence, value);
+    let mut chain = Chain::after(*sequence, value, true);
     for value in values.iter().skip(1) {
         assert!(chain.follow(value.0, &value.1, Some(link_of(value))).is_ok());
     }
@@ -85,7 +88,7 @@ fn is_chained(values: &[Value]) {
         if let Some(last) = altered.last_mut() {
             *last ^= 1;
         }
-        let mut chain = Chain::after(*sequence, &altered);
+        let mut chain = Chain::after(*sequence, &altered, true);
         assert!(chain.follow(next.0, &next.1, Some(link_of(next))).is_err());
     }
 }
@@ -109,7 +112,7 @@ fn records(first: LogSequence, choices: &mut Choices<'_>) -> Vec<Value> {
         .collect();
     let link = Link([choices.byte(); LINK_BYTES]);
     let values = sealed(chunks(first, stored_nanos, &dimensions, &records), link);
-    let read: Vec<Chunk> = values.iter().map(|value| chunk_of(value)).collect();
+    let read: Vec<Chunk> = values.iter().map(chunk_of).collect();
     assert_eq!(read.iter().flat_map(records_of).collect::<Vec<_>>(), records);
     for (chunk, (sequence, value)) in read.iter().zip(&values) {
         assert_eq!(chunk.stored_time, timestamp(stored_nanos));

@@ -13,17 +13,15 @@ pub(super) mod read;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use self::{
-    api_events::ApiEvents,
-    batch_part::BatchPart,
-    chain::{LINK_BYTES, Link},
-    chunk::Chunk,
-};
+use self::{api_events::ApiEvents, batch_part::BatchPart, chain::Link, chunk::Chunk};
 use super::{
     codec::{self, Malformed, Reader},
     keyspace::log_key,
 };
-use crate::{domain::usage::LogSequence, store::StoreError};
+use crate::{
+    domain::usage::LogSequence,
+    store::{LINK_BYTES, StoreError},
+};
 
 /// The body of a value is its kind and its content; of this version, the [`Link`] of the value before comes first.
 const VERSION: u8 = 2;
@@ -109,6 +107,14 @@ impl LogEntry {
     }
 }
 
+/// Checks the frame of a value; what it says that it follows, if it is of a version that says so.
+pub(super) fn previous_link(
+    sequence: LogSequence,
+    value: &[u8],
+) -> Result<Option<Link>, StoreError> {
+    open(sequence, value).map(|(_, previous)| previous).map_err(|error| malformed(sequence, error))
+}
+
 /// Checks the frame of a value, and reads up to its kind.
 fn open(sequence: LogSequence, value: &[u8]) -> Result<(Reader<'_>, Option<Link>), Malformed> {
     let key = log_key(sequence);
@@ -164,7 +170,7 @@ fn malformed(sequence: LogSequence, error: Malformed) -> StoreError {
 }
 
 /// Every 64-bit number of nanoseconds is a timestamp of the supported range (years 1677 to 2262).
-fn timestamp(nanos: i64) -> Timestamp {
+pub(super) fn timestamp(nanos: i64) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or_default()
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A value is header, dimensions:u16 { … }, records:u16 { … }; what stands in each of them is its kind's affair.
 
-use super::{CHUNK_BYTES_MAX, Draft, Kind, chain::LINK_BYTES};
+use super::{CHUNK_BYTES_MAX, Draft, Kind, LINK_BYTES};
 use crate::{domain::usage::LogSequence, store::sled::codec};
 
 /// Bytes of a value beside its header, dimensions and records: frame, link, kind and two counts.

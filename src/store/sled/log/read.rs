@@ -49,6 +49,16 @@ pub(in crate::store::sled) fn missing(sequence: LogSequence) -> StoreError {
     StoreError::Damaged(format!("log chunk {}: is missing", sequence.0).into())
 }
 
+/// The bytes of one value, unless it was dropped.
+pub(in crate::store::sled) fn kept(core: &Core, sequence: LogSequence) -> Result<IVec, StoreError> {
+    let found = core.engine.get(&log_key(sequence))?;
+    // Afterwards: whatever is dropped is said to be before it is.
+    found.ok_or_else(|| match core.retention.floor().has_dropped(sequence) {
+        true => StoreError::Dropped(sequence),
+        false => missing(sequence),
+    })
+}
+
 /// The record of a uuid, known to stand in a certain chunk.
 pub(in crate::store::sled) fn record_at(
     core: &Core,
@@ -56,7 +66,7 @@ pub(in crate::store::sled) fn record_at(
     uuid: Uuid,
     sequence: LogSequence,
 ) -> Result<StoredRecord, StoreError> {
-    let chunk = LogEntry::decode_only(sequence, &value(&core.engine, sequence)?, uuid)?
+    let chunk = LogEntry::decode_only(sequence, &kept(core, sequence)?, uuid)?
         .ok_or(StoreError::NotAtSequence(sequence))?;
     for record in &chunk.records {
         if chunk.dimension(record)?.organization == organization {
@@ -72,13 +82,20 @@ pub(in crate::store::sled) fn events_at(
     core: &Core,
     organization: &OrganizationId,
     wanted: &[(Uuid, LogSequence)],
-) -> Result<Vec<StoredApiEvent>, StoreError> {
+) -> Result<Vec<Option<StoredApiEvent>>, StoreError> {
     let number = core.organizations.number(organization);
     let mut last: Option<(LogSequence, Timestamp, HashMap<Uuid, ApiEvent>)> = None;
     let mut found = Vec::with_capacity(wanted.len());
     for (uuid, sequence) in wanted {
         if last.as_ref().is_none_or(|(at, ..)| at != sequence) {
-            let LogEntry::ApiEvents(value) = entry(&core.engine, *sequence)? else {
+            let value = match kept(core, *sequence) {
+                Err(StoreError::Dropped(_)) => {
+                    found.push(None);
+                    continue;
+                }
+                value => value?,
+            };
+            let LogEntry::ApiEvents(value) = LogEntry::decode(*sequence, &value)? else {
                 return Err(StoreError::NotAtSequence(*sequence));
             };
             let events = value.events.into_iter().filter(|(of, _)| Some(*of) == number);
@@ -89,7 +106,7 @@ pub(in crate::store::sled) fn events_at(
             let event = events.get(uuid)?.clone();
             Some(StoredApiEvent { event, stored_time: *stored_time, sequence: *sequence })
         });
-        found.push(stored.ok_or(StoreError::NotAtSequence(*sequence))?);
+        found.push(Some(stored.ok_or(StoreError::NotAtSequence(*sequence))?));
     }
     Ok(found)
 }
@@ -126,6 +143,18 @@ pub(in crate::store::sled) fn scan(
         return Ok(RecordPage::default());
     };
     let through = core.rollups.through();
+    let mut page = read_page(core, scan, organization, through)?;
+    // Afterwards: what was dropped meanwhile may be missing.
+    page.dropped = core.retention.floor().dropped_through();
+    Ok(page)
+}
+
+fn read_page(
+    core: &Core,
+    scan: &RecordScan,
+    organization: OrganizationNumber,
+    through: LogSequence,
+) -> Result<RecordPage, StoreError> {
     let mut from = scan.from;
     if let Some(wanted) = scan.stored_interval {
         let first = first_stored_at(core, wanted.start(), from.sequence, through)?;
@@ -190,10 +219,16 @@ fn first_stored_at(
     low: LogSequence,
     through: LogSequence,
 ) -> Result<LogSequence, StoreError> {
-    let (mut low, mut high) = (low.0.max(1), through.0 + 1);
+    let first = core.retention.floor().first();
+    let (mut low, mut high) = (low.max(first).0, through.0 + 1);
     while low < high {
         let middle = low + (high - low) / 2;
-        if entry(&core.engine, LogSequence(middle))?.stored_time() < instant {
+        let is_before = match kept(core, LogSequence(middle)) {
+            // Meanwhile. Only what is older than all that is kept is dropped.
+            Err(StoreError::Dropped(_)) => true,
+            value => LogEntry::decode(LogSequence(middle), &value?)?.stored_time() < instant,
+        };
+        if is_before {
             low = middle + 1;
         } else {
             high = middle;

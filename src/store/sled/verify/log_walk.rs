@@ -7,13 +7,16 @@ use uuid::Uuid;
 use super::{VerifyReport, plain};
 use crate::{
     domain::usage::LogSequence,
-    store::sled::{
+    store::{
         LogHead,
-        engine::Engine,
-        head::Head,
-        keyspace::{KeySpace, log_sequence},
-        log::{LogEntry, chain::Chain},
-        options::{OpenError, StoreOptions},
+        sled::{
+            engine::Engine,
+            head::Head,
+            keyspace::{KeySpace, log_sequence},
+            log::{LogEntry, chain::Chain},
+            options::{OpenError, StoreOptions},
+            retention::LogFloor,
+        },
     },
 };
 
@@ -26,7 +29,11 @@ pub(super) fn alone(
     let noted = Head::read(data_dir)?;
     let engine = Engine::open(&StoreOptions::new(data_dir))?;
     let mut report = VerifyReport::default();
-    let mut walk = LogWalk::new(known);
+    let floor = LogFloor::load(&engine).unwrap_or_else(|error| {
+        report.differ(plain(&error));
+        LogFloor::default()
+    });
+    let mut walk = LogWalk::new(known, &floor, &mut report);
     if let Some((store_id, _)) = noted {
         walk.is_of(store_id, &mut report);
     }
@@ -45,6 +52,8 @@ pub(super) fn alone(
 
 /// Goes along the log.
 pub(super) struct LogWalk<'a> {
+    /// Where the log begins.
+    first: u64,
     expected: u64,
     chain: Chain,
     unlinked: u64,
@@ -53,9 +62,44 @@ pub(super) struct LogWalk<'a> {
 }
 
 impl<'a> LogWalk<'a> {
-    /// Before the first value.
-    pub(super) fn new(known: Option<&'a LogHead>) -> Self {
-        Self { expected: 1, chain: Chain::start(), unlinked: 0, known }
+    /// Before the first value that is kept.
+    pub(super) fn new(
+        known: Option<&'a LogHead>,
+        floor: &LogFloor,
+        report: &mut VerifyReport,
+    ) -> Self {
+        report.dropped = floor.counts;
+        let walk = Self {
+            first: floor.first().0,
+            chain: floor.before,
+            unlinked: 0,
+            known,
+            expected: floor.first().0,
+        };
+        walk.compare_known(report);
+        if let Some(known) = known
+            && known.position.sequence < floor.before.last()
+        {
+            report.differ(format!(
+                "the checkpoint was signed at chunk {}, the log begins at chunk {} since older records are not kept: it \
+                 proves nothing any more",
+                known.position.sequence.0, walk.first
+            ));
+        }
+        walk
+    }
+
+    /// If this is where the log is known to have ended once, it must have been this log.
+    fn compare_known(&self, report: &mut VerifyReport) {
+        if let Some(known) = self.known
+            && known.position.sequence == self.chain.last()
+            && known.position.link != self.chain.link().0
+        {
+            report.differ(format!(
+                "log chunk {}: is not the one that the checkpoint was signed for",
+                known.position.sequence.0
+            ));
+        }
     }
 
     /// Compares the identity of the store with the one that is known.
@@ -89,24 +133,28 @@ impl<'a> LogWalk<'a> {
         report: &mut VerifyReport,
     ) -> Option<LogEntry> {
         let sequence = log_sequence(key).unwrap_or_default();
+        if sequence.0 < self.first {
+            report.differ(format!("log chunk {}: is there, and was dropped", sequence.0));
+            return None;
+        }
         self.miss(sequence.0.saturating_sub(1), report);
         self.expected = sequence.0.saturating_add(1);
         report.log_chunks += 1;
         let decoded = LogEntry::decode_linked(sequence, value);
-        let previous = decoded.as_ref().ok().and_then(|(_, previous)| *previous);
-        self.unlinked += u64::from(matches!(decoded, Ok((_, None))));
-        if let Err(error) = self.chain.follow(sequence, value, previous) {
+        let followed = match &decoded {
+            Ok((_, previous)) => {
+                self.unlinked += u64::from(previous.is_none());
+                self.chain.follow(sequence, value, *previous)
+            }
+            Err(_) => {
+                self.chain.pass(sequence, value);
+                Ok(())
+            }
+        };
+        if let Err(error) = followed {
             report.differ(plain(&error));
         }
-        if let Some(known) = self.known
-            && known.sequence == sequence
-            && known.link != self.chain.link().0
-        {
-            report.differ(format!(
-                "log chunk {}: is not the one that the checkpoint was signed for",
-                sequence.0
-            ));
-        }
+        self.compare_known(report);
         decoded.map(|(entry, _)| entry).inspect_err(|error| report.differ(plain(error))).ok()
     }
 
@@ -114,12 +162,12 @@ impl<'a> LogWalk<'a> {
     pub(super) fn end(&mut self, last: LogSequence, report: &mut VerifyReport) {
         self.miss(last.0, report);
         if let Some(known) = self.known
-            && known.sequence.0 > self.last()
+            && known.position.sequence.0 > self.last()
         {
             report.differ(format!(
                 "the log ends at chunk {}, the checkpoint was signed at chunk {}",
                 self.last(),
-                known.sequence.0
+                known.position.sequence.0
             ));
         }
     }

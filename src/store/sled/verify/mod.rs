@@ -11,29 +11,25 @@ use std::{
     path::Path,
 };
 
-use uuid::Uuid;
-
 use self::log_walk::LogWalk;
 use super::{
-    LogHead,
     batches::{self, BatchPlace},
     core::Core,
-    index::{
-        key::{UuidKey, UuidKind},
-        run::Page,
-    },
+    derived,
+    index::{key::UuidKey, run::Page},
     keyspace::{KeySpace, log_key},
-    log::{LogEntry, api_events::ApiEvents, batch_part::BatchPart, chunk::Chunk, read},
+    log::{LogEntry, batch_part::BatchPart, read},
     options::{OpenError, StoreOptions},
     recovery,
+    retention::{self, DroppedCounts, UuidSum},
     rollup::{
         layer::combine,
-        row::{Row, RowKey, Slots, api_slot},
+        row::{Row, RowKey, Slots},
     },
 };
 use crate::{
-    domain::{asset_usage::UsageDay, calendar::QuarterHour, quantity::Total, usage::LogSequence},
-    store::StoreError,
+    domain::{quantity::Total, usage::LogSequence},
+    store::{LogHead, StoreError},
 };
 
 /// What is being checked.
@@ -61,6 +57,9 @@ pub struct VerifyProgress {
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct VerifyReport {
+    /// What was dropped from the log, being older than records are kept. It is counted in none of the figures below but keys
+    /// of the index and rows of totals.
+    pub dropped: DroppedCounts,
     /// Records in the log.
     pub records: u64,
     /// Chunks of the log.
@@ -131,7 +130,7 @@ pub fn verify_against(
         Err(error) => return Err(error),
     };
     let mut check = Check { core: &core, report: VerifyReport::default(), progress };
-    let walk = LogWalk::new(known);
+    let walk = LogWalk::new(known, &core.retention.floor(), &mut check.report);
     walk.is_of(core.identity.store_id, &mut check.report);
     let recounted = check.log(walk, end.last)?;
     check.index()?;
@@ -167,16 +166,13 @@ impl Check<'_> {
         mut walk: LogWalk<'_>,
         last: LogSequence,
     ) -> Result<BTreeMap<RowKey, Slots>, StoreError> {
-        let mut recounted = BTreeMap::new();
+        let mut recounted = self.retired()?;
         for entry in
             self.core.engine.range(log_key(LogSequence(0))..=log_key(LogSequence(u64::MAX)))
         {
             let (key, value) = entry?;
-            match walk.step(&key, &value, &mut self.report) {
-                Some(LogEntry::Records(chunk)) => self.chunk(&chunk, &mut recounted)?,
-                Some(LogEntry::BatchPart(part)) => self.batch_part(&part, &mut recounted)?,
-                Some(LogEntry::ApiEvents(events)) => self.api_events(&events, &mut recounted)?,
-                None => {}
+            if let Some(entry) = walk.step(&key, &value, &mut self.report) {
+                self.entry(LogSequence(walk.last()), &entry, &mut recounted)?;
             }
             self.tick(VerifyPhase::Log, walk.last(), last.0);
         }
@@ -185,45 +181,37 @@ impl Check<'_> {
         Ok(recounted)
     }
 
-    fn chunk(
-        &mut self,
-        chunk: &Chunk,
-        recounted: &mut BTreeMap<RowKey, Slots>,
-    ) -> Result<(), StoreError> {
-        let mut keys = BTreeSet::new();
-        for record in &chunk.records {
-            self.report.records += 1;
-            let dimension = chunk.dimension(record)?;
-            let key = UuidKey::new(record.uuid, dimension.organization, UuidKind::ProductUsage);
-            self.uuid(key, record.uuid, chunk.sequence, &mut keys)?;
-            let (day, slot) = QuarterHour::of(record.usage_time).day_and_slot();
-            let row = RowKey::new(dimension.organization, &dimension.series, day)?;
-            recounted
-                .entry(row)
-                .or_default()
-                .entry(slot)
-                .or_default()
-                .add(Total::of(record.quantity))?;
+    /// What the part of the log that was dropped added up to.
+    fn retired(&mut self) -> Result<BTreeMap<RowKey, Slots>, StoreError> {
+        let mut rows = BTreeMap::new();
+        for row in retention::retired_rows(&self.core.engine) {
+            let (key, slots) = row?;
+            match slots {
+                Ok(slots) => drop(rows.insert(key, slots)),
+                Err(error) => self.report.differ(format!("what was dropped: {}", plain(&error))),
+            }
         }
-        Ok(())
+        Ok(rows)
     }
 
-    /// Looks every uuid of some events up, and recounts their totals.
-    fn api_events(
+    /// Looks every uuid of a value up, and recounts its totals.
+    fn entry(
         &mut self,
-        entry: &ApiEvents,
+        sequence: LogSequence,
+        entry: &LogEntry,
         recounted: &mut BTreeMap<RowKey, Slots>,
     ) -> Result<(), StoreError> {
+        match entry {
+            LogEntry::Records(chunk) => self.report.records += chunk.records.len() as u64,
+            LogEntry::ApiEvents(value) => self.report.api_events += value.events.len() as u64,
+            LogEntry::BatchPart(part) => self.batch_part(part)?,
+        }
         let mut keys = BTreeSet::new();
-        for (organization, event) in &entry.events {
-            self.report.api_events += 1;
-            let key = UuidKey::new(event.uuid, *organization, UuidKind::ApiUsage);
-            self.uuid(key, event.uuid, entry.sequence, &mut keys)?;
-            let day = UsageDay::of_instant(event.time);
-            let row = RowKey::of_api_usage(*organization, &event.series, day)?;
-            let slots = recounted.entry(row).or_default();
-            let total = slots.entry(api_slot(day, event.status.class())).or_default();
-            total.add(Total::of(event.count))?;
+        for key in derived::uuids(entry)? {
+            self.uuid(key, sequence, &mut keys)?;
+        }
+        for (row, slot, total) in derived::additions(entry)? {
+            recounted.entry(row).or_default().entry(slot).or_default().add(total)?;
         }
         Ok(())
     }
@@ -232,11 +220,10 @@ impl Check<'_> {
     fn uuid(
         &mut self,
         key: UuidKey,
-        uuid: Uuid,
         sequence: LogSequence,
         keys: &mut BTreeSet<UuidKey>,
     ) -> Result<(), StoreError> {
-        let at = sequence.0;
+        let (at, uuid) = (sequence.0, key.uuid());
         if !keys.insert(key) {
             self.report.differ(format!("log chunk {at}: holds uuid {uuid} twice"));
         }
@@ -254,12 +241,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Checks a part of a batch against the index of batches, and recounts its totals.
-    fn batch_part(
-        &mut self,
-        part: &BatchPart,
-        recounted: &mut BTreeMap<RowKey, Slots>,
-    ) -> Result<(), StoreError> {
+    /// Checks a part of a batch against the index of batches.
+    fn batch_part(&mut self, part: &BatchPart) -> Result<(), StoreError> {
         let first = part.sequence.0.saturating_sub(u64::from(part.part));
         let expected = BatchPlace { first: LogSequence(first), parts: part.parts };
         match batches::place(&self.core.engine, &batches::key(part.organization, &part.batch)) {
@@ -273,28 +256,36 @@ impl Check<'_> {
         }
         self.report.batches += u64::from(part.part == 0);
         self.report.asset_usages += part.usages.len() as u64;
-        for usage in &part.usages {
-            let (row, slot) = RowKey::of_asset_usage(part.organization, &part.client, usage)?;
-            let total = recounted.entry(row).or_default().entry(slot).or_default();
-            total.add(Total::of(usage.quantity))?;
-        }
         Ok(())
     }
 
     /// Compares the number of batches in the index with that in the log; the parts of each were looked up.
     fn batches(&mut self) -> Result<(), StoreError> {
-        let mut entries = 0_u64;
+        let floor = self.core.retention.floor();
+        let (mut entries, mut dropped) = (0_u64, 0_u64);
         for entry in self.core.engine.prefix(&KeySpace::UsageBatch.only()) {
             let (key, value) = entry?;
-            entries += 1;
             match BatchPlace::decode(&key, &value) {
-                Ok(place) => self.parts(place)?,
-                Err(error) => self.report.differ(plain(&error)),
+                Ok(place) if floor.has_dropped(place.last()) => dropped += 1,
+                Ok(place) => {
+                    entries += 1;
+                    self.parts(place)?;
+                }
+                Err(error) => {
+                    entries += 1;
+                    self.report.differ(plain(&error));
+                }
             }
         }
-        if entries != self.report.batches {
-            let batches = self.report.batches;
+        let VerifyReport { batches, dropped: DroppedCounts { batches: gone, .. }, .. } =
+            self.report;
+        if entries != batches {
             self.report.differ(format!("the index holds {entries} batches, the log {batches}"));
+        }
+        if dropped != gone {
+            self.report.differ(format!(
+                "the index holds {dropped} batches of before the log begins, {gone} were dropped"
+            ));
         }
         Ok(())
     }
@@ -321,6 +312,8 @@ impl Check<'_> {
     fn index(&mut self) -> Result<(), StoreError> {
         let snapshot = self.core.index.snapshot.load_full();
         let pages = snapshot.runs.iter().map(|run| u64::from(run.summary.pages)).sum();
+        let floor = self.core.retention.floor();
+        let mut dropped = UuidSum::default();
         let mut done = 0;
         self.report.index_keys = self.core.index.live.read().len() as u64;
         for run in &snapshot.runs {
@@ -337,8 +330,11 @@ impl Check<'_> {
                     }
                     Err(error) => return Err(error),
                 };
-                for (key, _) in (0..).map_while(|index| page.entry(index)) {
+                for (key, sequence) in (0..).map_while(|index| page.entry(index)) {
                     keys += 1;
+                    if floor.has_dropped(sequence) {
+                        dropped.add(&key, sequence);
+                    }
                     if last.replace(key).is_some_and(|last| last >= key) {
                         self.report.differ(format!(
                             "uuid index run {}: page {number}: keys out of order",
@@ -356,10 +352,17 @@ impl Check<'_> {
             }
             self.report.index_keys += keys;
         }
-        let VerifyReport { index_keys, records, api_events, .. } = self.report;
-        if index_keys != records + api_events {
+        let VerifyReport { index_keys, records, api_events, dropped: gone, .. } = self.report;
+        let gone = gone.records + gone.api_events;
+        if index_keys != records + api_events + gone {
             self.report.differ(format!(
-                "the index holds {index_keys} uuids, the log {records} records and {api_events} events of API usage"
+                "the index holds {index_keys} uuids, the log {records} records and {api_events} events of API usage, and \
+                 {gone} were dropped"
+            ));
+        }
+        if dropped != floor.uuids {
+            self.report.differ(format!(
+                "the index does not hold the {gone} uuids that were dropped from the log, or says that they stood elsewhere"
             ));
         }
         Ok(())

@@ -7,7 +7,7 @@ use super::{
         LogEntry, VERSION, VERSION_WITHOUT_LINKS,
         api_events::ApiEvents,
         batch_part::{self, BatchPart},
-        chain::{LINK_BYTES, Link},
+        chain::Link,
         chunk::Chunk,
         log_nanos,
     },
@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     domain::usage::LogSequence,
-    store::sled::{codec, keyspace::log_key},
+    store::{
+        LINK_BYTES,
+        sled::{codec, keyspace::log_key},
+    },
 };
 
 /// Any bytes as the body of a value, of today and from before there were links.

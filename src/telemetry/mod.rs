@@ -1,10 +1,14 @@
 //! Logging: to stderr, for people or for machines.
 
+mod sparing;
+
 use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
 use serde::Deserialize;
 use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt as _};
+
+use self::sparing::Sparing;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
@@ -43,7 +47,8 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     let directives = EnvFilter::builder()
         .parse(filter)
         .map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
-    let lines = fmt().with_env_filter(directives).with_writer(std::io::stderr).with_target(false);
+    let lines =
+        fmt().with_env_filter(directives).with_writer(Sparing::new(format)).with_target(false);
     match format {
         LogFormat::Human => lines.with_ansi(std::io::stderr().is_terminal()).finish().try_init(),
         LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),

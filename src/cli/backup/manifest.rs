@@ -1,0 +1,198 @@
+//! What a backup says of itself, written last: a directory without it holds no backup.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    cli::hexadecimal::{hexadecimal, link},
+    domain::usage::LogSequence,
+    store::{LogPosition, backup::BackupSection},
+};
+
+/// Its name in the directory of a backup.
+pub(in crate::cli) const FILE_NAME: &str = "manifest.json";
+/// The name that it has until it is complete.
+const TEMPORARY_NAME: &str = "manifest.json.unfinished";
+/// The version of directories, files and manifests.
+pub(in crate::cli) const FORMAT: u32 = 1;
+
+/// Whether a backup stands on its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::cli) enum Kind {
+    /// It does.
+    Full,
+    /// It holds what came after the backup before.
+    Increment,
+}
+
+impl Kind {
+    pub(in crate::cli) fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Increment => "increment",
+        }
+    }
+}
+
+/// A place in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::cli) struct Place {
+    pub(in crate::cli) sequence: u64,
+    /// In hexadecimal.
+    pub(in crate::cli) link: String,
+}
+
+impl Place {
+    pub(in crate::cli) fn of(position: &LogPosition) -> Self {
+        Self { sequence: position.sequence.0, link: hexadecimal(&position.link) }
+    }
+
+    pub(in crate::cli) fn position(&self) -> anyhow::Result<LogPosition> {
+        match link(&self.link) {
+            Some(link) => Ok(LogPosition { sequence: LogSequence(self.sequence), link }),
+            None => bail!("the link {:?} is not 64 hexadecimal digits", self.link),
+        }
+    }
+}
+
+/// A file of entries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::cli) struct DataFile {
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) bytes: u64,
+    pub(in crate::cli) entries: u64,
+    /// In hexadecimal.
+    pub(in crate::cli) sha256: String,
+}
+
+/// What a backup says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::cli) struct Manifest {
+    pub(in crate::cli) format: u32,
+    pub(in crate::cli) number: u32,
+    pub(in crate::cli) kind: Kind,
+    /// SHA-256 of the manifest of the backup before; none of a full one.
+    pub(in crate::cli) previous_manifest_sha256: Option<String>,
+    /// A uuid.
+    pub(in crate::cli) store_id: String,
+    /// When the backup began; everything acknowledged before is in it.
+    pub(in crate::cli) began: String,
+    pub(in crate::cli) completed: String,
+    /// Where its part of the log begins.
+    pub(in crate::cli) after: Place,
+    /// Where it ends.
+    pub(in crate::cli) through: Place,
+    pub(in crate::cli) files: Vec<DataFile>,
+}
+
+impl Manifest {
+    /// The file of a section, if the backup has one.
+    pub(in crate::cli) fn file(&self, section: BackupSection) -> Option<&DataFile> {
+        self.files.iter().find(|file| file.name == file_name(section))
+    }
+
+    /// Bytes of all files.
+    pub(in crate::cli) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// The name of the directory that it belongs into.
+    pub(in crate::cli) fn directory_name(&self) -> String {
+        directory_name(self.number, self.kind)
+    }
+
+    /// Writes it into the directory of its backup; there in one step, and durable on return.
+    pub(in crate::cli) fn write(&self, directory: &Path) -> anyhow::Result<()> {
+        let temporary = directory.join(TEMPORARY_NAME);
+        let text = serde_json::to_string_pretty(self).context("cannot write a manifest")?;
+        let write = || {
+            let mut file = create_new(&temporary)?;
+            file.write_all(text.as_bytes())?;
+            file.write_all(b"\n")?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, directory.join(FILE_NAME))?;
+            sync_directory(directory)
+        };
+        write().with_context(|| format!("cannot write the manifest in {}", directory.display()))
+    }
+
+    /// Reads that of a directory, and its SHA-256; `None` if it has none.
+    pub(in crate::cli) fn read(directory: &Path) -> anyhow::Result<Option<(Self, String)>> {
+        let path = directory.join(FILE_NAME);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
+        };
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let damaged = || format!("{} is damaged", path.display());
+        let Version { format } = serde_json::from_slice(&text).with_context(damaged)?;
+        if format != FORMAT {
+            bail!("{} is of format {format}, which this meterd does not know", path.display());
+        }
+        let manifest = serde_json::from_slice(&text).with_context(damaged)?;
+        Ok(Some((manifest, hexadecimal(&Sha256::digest(&text)))))
+    }
+}
+
+/// The name of a backup's directory.
+pub(in crate::cli) fn directory_name(number: u32, kind: Kind) -> String {
+    format!("{number:06}-{}", kind.as_str())
+}
+
+/// The name of a section's file.
+pub(in crate::cli) fn file_name(section: BackupSection) -> &'static str {
+    match section {
+        BackupSection::Index => "index",
+        BackupSection::State => "state",
+        BackupSection::Log => "log",
+    }
+}
+
+/// A new file that nobody else may read.
+pub(super) fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::LINK_BYTES;
+
+    #[test]
+    fn a_place_reads_back_and_nothing_else_does() {
+        let position = LogPosition { sequence: LogSequence(7), link: [0xa5; LINK_BYTES] };
+        assert_eq!(Place::of(&position).position().unwrap(), position);
+        for link in [
+            "",
+            "a5",
+            &"zz".repeat(32),
+            &"+5".repeat(32),
+            &"A5".repeat(32),
+            &"a5".repeat(33),
+            &"é".repeat(32),
+        ] {
+            let place = Place { sequence: 7, link: link.to_owned() };
+            assert!(place.position().is_err(), "{link}");
+        }
+    }
+}
