@@ -13,7 +13,7 @@ use crate::{api, auth, cli, config, domain, service, store};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 19] = [
     ("store_log", store::sled::fuzzing::log),
     ("store_index", store::sled::fuzzing::index),
     ("store_rows", store::sled::fuzzing::rows),
@@ -28,6 +28,7 @@ pub const TARGETS: [Target; 18] = [
     ("credentials", credentials),
     ("config_file", config::fuzzing::config_file),
     ("catalog_file", cli::fuzzing::catalog_file),
+    ("backup", cli::fuzzing::backup),
     ("rest_path", api::fuzzing::paths),
     ("rest_query", api::fuzzing::queries),
     ("rest_json", api::fuzzing::bodies),

@@ -1,5 +1,7 @@
 //! Requests on their way from the wire to the use cases.
 
+mod backup;
+
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
@@ -40,7 +42,7 @@ const OURS: &str = "meterd.v1";
 pub fn requests(input: &[u8]) {
     let mut choices = Choices::new(input);
     let choices = &mut choices;
-    match choices.pick(21) {
+    match choices.pick(23) {
         0 => with(choices, OLDER, "WriteImageProductUsageRequest", write_older),
         1 => with(choices, NEWER, "WriteImageProductUsageRequest", write_newer),
         2 => with(choices, NEWER, "WriteUsageRequest", write_instance),
@@ -79,7 +81,9 @@ pub fn requests(input: &[u8]) {
         19 => with(choices, OURS, "RotateApiKeyRequest", |asked: ours::RotateApiKeyRequest| {
             overlap(asked.overlap);
         }),
-        _ => with(choices, OURS, "GetOrganizationAggregatesJobRequest", page_size),
+        20 => with(choices, OURS, "GetOrganizationAggregatesJobRequest", page_size),
+        21 => with(choices, OURS, "StreamBackupRequest", backup::request),
+        _ => with(choices, OURS, "StreamBackupResponse", backup::response),
     }
 }
 

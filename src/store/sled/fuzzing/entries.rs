@@ -1,4 +1,5 @@
-//! Small entries: who the store is, organizations, the catalog, assets, documents, pages and places of batches.
+//! Small entries: who the store is, organizations, the catalog, assets, documents, pages, places of batches, and where the
+//! log begins.
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -23,7 +24,7 @@ use crate::{
             identity::{self, Identity},
             keyspace::{KeySpace, organization_key},
             organizations::{self, OrganizationNumber},
-            pages,
+            pages, retention,
         },
     },
 };
@@ -35,7 +36,7 @@ use crate::{
 /// If not.
 pub fn entries(input: &[u8]) {
     let mut choices = Choices::new(input);
-    match choices.pick(8) {
+    match choices.pick(9) {
         0 => identity(&mut choices),
         1 => head_slots(&mut choices),
         2 => organization(&mut choices),
@@ -43,7 +44,8 @@ pub fn entries(input: &[u8]) {
         4 => asset_pages(&mut choices),
         5 => document(&mut choices),
         6 => page(&mut choices),
-        _ => batch_place(&mut choices),
+        7 => batch_place(&mut choices),
+        _ => retention::fuzzing::floor(&mut choices),
     }
 }
 

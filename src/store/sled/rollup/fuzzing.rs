@@ -12,6 +12,7 @@ use crate::{
         fuzzing::is_sealed,
         keyspace::KeySpace,
         organizations::OrganizationNumber,
+        retention,
     },
 };
 
@@ -25,21 +26,44 @@ const SLOTS: usize = 186;
 /// If not.
 pub fn rows(input: &[u8]) {
     let mut choices = Choices::new(input);
-    match choices.pick(6) {
+    match choices.pick(7) {
         0 => row(&mut choices),
         1 => body(choices.rest()),
         2 => product_key(&mut choices),
         3 => asset_key(&mut choices),
         4 => api_key(&mut choices),
-        _ => key_bytes(choices.rest()),
+        5 => key_bytes(choices.rest()),
+        _ => retention::fuzzing::retired_row(&mut choices),
     }
 }
 
-fn row(choices: &mut Choices<'_>) {
+/// Any row.
+pub(in crate::store::sled) fn made_up_row(choices: &mut Choices<'_>) -> Row {
     let slots: Slots = (0..choices.place(SLOTS))
         .map(|_| (choices.pick(SLOTS) as u8, made_up::total(choices)))
         .collect();
-    let row = Row { included_through: LogSequence(choices.number()), slots };
+    Row { included_through: LogSequence(choices.number()), slots }
+}
+
+/// The key of any row.
+pub(in crate::store::sled) fn made_up_key(choices: &mut Choices<'_>) -> RowKey {
+    let organization = organization(choices);
+    let key = match choices.pick(3) {
+        0 => RowKey::new(organization, &made_up::series(choices), choices.byte().into()),
+        1 => {
+            let (client, usage) = (made_up::client(choices), made_up::asset_usage(choices));
+            RowKey::of_asset_usage(organization, &client, &usage).map(|(key, _)| key)
+        }
+        _ => {
+            let series = made_up::api_series(choices);
+            RowKey::of_api_usage(organization, &series, made_up::day(choices))
+        }
+    };
+    key.expect("days of the calendar")
+}
+
+fn row(choices: &mut Choices<'_>) {
+    let row = made_up_row(choices);
     let key = [KeySpace::Rollup as u8, choices.byte(), choices.byte()];
     let value = row.encode(&key);
     assert_eq!(Row::decode(&key, &value).ok(), Some(row));
