@@ -24,9 +24,9 @@ use tower_http::{
 
 use super::{
     documents::Documents,
-    layers::{self, Call, HoldsNothing, Layers},
+    layers::{self, Call, HoldsNothing, Intake, Layers},
     oauth::TokenEndpoint,
-    request_bytes::RequestBytes,
+    request_bytes::{RequestBytes, discard},
     rest::{Failure, Matched, Rest, dialect::Dialect},
     self_metering::Protocol,
 };
@@ -64,7 +64,13 @@ impl Front {
 
     async fn grpc(&self, protocol: Protocol, request: Request) -> Response {
         let call = Call::of_method(request.uri().path(), protocol);
-        let refuse = async |status: Status, _: Option<Body>, _: &HeaderValue| status.into_http();
+        let refuse = async |status: Status, unread: Option<Body>, _: &HeaderValue| {
+            // A stream of messages does not end before it is answered.
+            if let Some(unread) = unread.filter(|_| call.intake() != Intake::AsItComes) {
+                discard(unread).await;
+            }
+            status.into_http()
+        };
         layers::around(&self.layers, call, request, refuse, |request| async {
             let (parts, body) = request.into_parts();
             match self.requests.read_grpc(body, call.intake()).await {

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
@@ -24,6 +24,10 @@ pub(super) const STRANGER_BYTES_MAX: usize = 64 << 10;
 const PROBE_BYTES_MAX: usize = 1 << 10;
 /// How long that may take.
 const STRANGER_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is read of a body that nobody wants.
+const DISCARDED_BYTES_MAX: usize = 64 << 10;
+/// And for how long.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// In front of a message of gRPC: whether it is compressed, and its length.
 const GRPC_PREFIX_BYTES: usize = 5;
 
@@ -140,6 +144,26 @@ pub(super) async fn read_of_stranger(body: Body, bytes_max: usize) -> Result<Byt
         if bytes > bytes_max { Err(Unread::TooLarge(bytes_max)) } else { Ok(()) }
     };
     within(STRANGER_TIMEOUT, all(body, small)).await
+}
+
+/// Reads a body that nobody wants, so that the connection can go on after the answer. Over HTTP/1.1 the answer may be
+/// lost otherwise: closing a connection with unread data makes the peer's system drop it. Over HTTP/2 what comes after
+/// the answer is an error of the peer once the stream is forgotten, and too many of those end the connection with
+/// all its calls. Whether the body came to its end within limits that strangers may cost us.
+pub(super) async fn discard(body: Body) -> bool {
+    if body.is_end_stream() {
+        return true;
+    }
+    let mut body = Limited::new(body, DISCARDED_BYTES_MAX);
+    let to_the_end = async {
+        while let Some(frame) = body.frame().await {
+            if frame.is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    tokio::time::timeout(DISCARD_TIMEOUT, to_the_end).await.unwrap_or(false)
 }
 
 async fn within(

@@ -55,6 +55,7 @@ mod secrecy;
 mod self_metering;
 mod sign_in;
 mod simulate;
+mod soak;
 mod stall;
 mod store_assets;
 mod store_backup;

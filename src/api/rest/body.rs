@@ -1,11 +1,8 @@
 //! The body of a request: its type, its encoding, its size.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use http_body_util::{BodyExt as _, Limited};
 
 use super::failure::Failure;
 use crate::api::{
@@ -13,11 +10,6 @@ use crate::api::{
     request_bytes::{Held, RequestBytes, Unread},
     status,
 };
-
-/// What is read of a body that nobody wants.
-const DISCARDED_BYTES_MAX: usize = 64 << 10;
-/// And for how long.
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Whether the body's type is one that is understood: JSON, in UTF-8.
 ///
@@ -82,25 +74,6 @@ pub(super) async fn read(
         };
         Failure::with(unread.into(), http).close()
     })
-}
-
-/// Reads a body that nobody wants, so that the connection can go on after the answer, and so that the
-/// answer is not lost: closing a connection with unread data makes the peer's system drop it. Whether the body came to
-/// its end within limits that strangers may cost us.
-pub(super) async fn discard(body: Body) -> bool {
-    if http_body::Body::is_end_stream(&body) {
-        return true;
-    }
-    let mut body = Limited::new(body, DISCARDED_BYTES_MAX);
-    let to_the_end = async {
-        while let Some(frame) = body.frame().await {
-            if frame.is_err() {
-                return false;
-            }
-        }
-        true
-    };
-    tokio::time::timeout(DISCARD_TIMEOUT, to_the_end).await.unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ use self::{
 };
 use super::{
     layers::{Deadline, Intake, REQUEST_ID},
-    request_bytes::{Held, RequestBytes},
+    request_bytes::{Held, RequestBytes, discard},
     status,
 };
 use crate::service::FieldViolation;
@@ -206,7 +206,7 @@ impl Rest {
     ) -> Result<(Bytes, Held), Failure> {
         if !matches!(binding.body, BodyRule::Nothing) {
             if let Err(failure) = body::check_type(headers) {
-                let ended = body::discard(body).await;
+                let ended = discard(body).await;
                 return Err(if ended { failure } else { failure.close() });
             }
             let (body, held) = body::read(body, intake, &self.requests).await?;
@@ -236,7 +236,7 @@ impl Rest {
     ) -> Response {
         let mut failure = failure.into();
         if let Some(unread) = unread
-            && !body::discard(unread).await
+            && !discard(unread).await
         {
             failure = failure.close();
         }

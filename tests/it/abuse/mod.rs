@@ -12,6 +12,7 @@ mod floods;
 mod frames;
 mod http2;
 mod log_lines;
+mod refused;
 mod shutdown;
 mod siege;
 mod sign_in;

@@ -1,6 +1,7 @@
 //! The real binary as a process of its own.
 
 use std::{
+    ffi::OsString,
     io::{BufRead as _, BufReader, Read as _},
     net::SocketAddr,
     path::Path,
@@ -29,9 +30,28 @@ pub struct MeterdProcess {
     reading: Option<JoinHandle<()>>,
 }
 
+/// The program of this build, or another one to try out: one that is built for release, say.
+fn binary() -> OsString {
+    std::env::var_os("METERD_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_meterd").into())
+}
+
+/// A connection of its own.
+pub fn connect(api: SocketAddr) -> Authed {
+    let channel = Endpoint::from_shared(format!("http://{api}")).unwrap().connect_lazy();
+    InterceptedService::new(channel, Bearer)
+}
+
+/// Records that the totals of all time add up.
+pub async fn counted_over(connection: Authed) -> Result<u64, Status> {
+    let mut client = UsageReportServiceClient::new(connection);
+    let query =
+        QueryProductUsageRequest { interval: "2024-01-01/P3000D".into(), ..Default::default() };
+    Ok(client.query_product_usage(query).await?.into_inner().total_record_count)
+}
+
 /// The command line of `meterd serve` on free ports. `launcher` goes in front of it.
 pub fn serve_command(launcher: &[&str], data_dir: &Path) -> Command {
-    let binary = env!("CARGO_BIN_EXE_meterd");
+    let binary = binary();
     let mut command = match launcher.split_first() {
         Some((program, arguments)) => {
             let mut command = Command::new(program);
@@ -94,8 +114,7 @@ impl MeterdProcess {
     }
 
     pub fn authed(&self) -> Authed {
-        let channel = Endpoint::from_shared(format!("http://{}", self.api)).unwrap().connect_lazy();
-        InterceptedService::new(channel, Bearer)
+        connect(self.api)
     }
 
     pub fn image(&self) -> ImageProductUsageServiceClient<Authed> {
@@ -108,10 +127,7 @@ impl MeterdProcess {
     }
 
     pub async fn try_counted(&self) -> Result<u64, Status> {
-        let mut client = UsageReportServiceClient::new(self.authed());
-        let query =
-            QueryProductUsageRequest { interval: "2024-01-01/P3000D".into(), ..Default::default() };
-        Ok(client.query_product_usage(query).await?.into_inner().total_record_count)
+        counted_over(self.authed()).await
     }
 
     /// kill -9.
@@ -139,7 +155,7 @@ impl Drop for MeterdProcess {
 
 /// `meterd verify`.
 pub fn verify(data_dir: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_meterd"))
+    Command::new(binary())
         .args(["verify", "--data-dir"])
         .arg(data_dir)
         .stdin(Stdio::null())
