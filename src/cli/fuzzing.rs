@@ -1,4 +1,4 @@
-//! What must hold of the files that people write, and of backups.
+//! What must hold of the files that people write, of backups, and of signed checkpoints.
 
 /// Catalog files.
 ///
@@ -8,7 +8,7 @@ pub fn catalog_file(input: &[u8]) {
     super::catalog_file::fuzzing::catalog_file(input);
 }
 
-/// Backups.
+/// Backups and signed checkpoints: what is kept elsewhere.
 ///
 /// # Panics
 /// If one does not read back as it was written, or can be read and makes no sense.

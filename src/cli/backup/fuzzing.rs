@@ -1,11 +1,11 @@
-//! What a backup consists of: its name, its manifest and its entries, made up and damaged.
+//! What is kept elsewhere, made up and damaged: the name of a backup, its manifest and its entries, and signed checkpoints.
 
 use super::{
     directory::parse_name,
     manifest::{DataFile, FORMAT, Kind, Manifest, Place, directory_name},
 };
 use crate::{
-    cli::hexadecimal::hexadecimal,
+    cli::{checkpoint::fuzzing::checkpoint, hexadecimal::hexadecimal},
     domain::{
         fuzzing::{Choices, damaged, made_up, text},
         usage::LogSequence,
@@ -21,12 +21,13 @@ type Entry = (Vec<u8>, Option<Vec<u8>>);
 
 pub(in crate::cli) fn backup(input: &[u8]) {
     let mut choices = Choices::new(input);
-    match choices.pick(5) {
+    match choices.pick(6) {
         0 => made_up_manifest(&mut choices),
         1 => manifest_text(choices.rest()),
         2 => made_up_entries(&mut choices),
         3 => any_entries(choices.rest()),
-        _ => name(&mut choices),
+        4 => name(&mut choices),
+        _ => checkpoint(&mut choices),
     }
 }
 
