@@ -64,44 +64,34 @@ fn share_of(places: usize) -> usize {
 #[derive(Debug)]
 struct Shares {
     max: usize,
-    taken: Mutex<HashMap<Caller, usize>>,
+    taken: Mutex<HashMap<Caller, Share>>,
 }
+
+/// One place of a client. There are as many as places are taken, and one more that stays in [`Shares`].
+type Share = Arc<()>;
 
 impl Shares {
     fn new(max: usize) -> Self {
         Self { max, taken: Mutex::default() }
     }
 
-    fn take(self: &Arc<Self>, caller: &Caller) -> Result<Share, Full> {
+    fn take(&self, caller: &Caller) -> Result<Share, Full> {
         let mut taken = self.taken.lock();
-        match taken.get_mut(caller) {
-            Some(places) if *places >= self.max => return Err(Full::Client(self.max)),
-            Some(places) => *places += 1,
-            None if self.max == 0 => return Err(Full::Client(0)),
+        let client = match taken.get(caller) {
+            Some(client) => client,
             None => {
-                taken.insert(caller.clone(), 1);
+                // Clients without a call under way are forgotten when there are many.
+                if taken.len() > self.max.saturating_mul(2) {
+                    taken.retain(|_, client| Arc::strong_count(client) > 1);
+                }
+                taken.entry(caller.clone()).or_default()
             }
+        };
+        // None can be added meanwhile.
+        if Arc::strong_count(client) > self.max {
+            return Err(Full::Client(self.max));
         }
-        Ok(Share { shares: Arc::clone(self), caller: caller.clone() })
-    }
-}
-
-/// One place of a client, given back when it is dropped.
-#[derive(Debug)]
-struct Share {
-    shares: Arc<Shares>,
-    caller: Caller,
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut taken = self.shares.taken.lock();
-        if let Some(places) = taken.get_mut(&self.caller) {
-            *places -= 1;
-            if *places == 0 {
-                taken.remove(&self.caller);
-            }
-        }
+        Ok(Arc::clone(client))
     }
 }
 
@@ -190,7 +180,17 @@ mod tests {
         // Whoever was refused has kept nothing.
         drop(take(3, || places.for_known(&a, true)));
         drop(take(6, || places.for_known(&b, false)));
-        assert!(places.calls.shares.taken.lock().is_empty());
-        assert!(places.streams.shares.taken.lock().is_empty());
+    }
+
+    #[test]
+    fn clients_that_call_no_more_are_forgotten() {
+        let places = places();
+        let stays = places.for_known(&caller("stays"), false).unwrap();
+        for number in 0..1000 {
+            drop(places.for_known(&caller(&format!("client-{number}")), false).unwrap());
+            assert!(places.calls.shares.taken.lock().len() <= 16);
+        }
+        drop(take(5, || places.for_known(&caller("stays"), false)));
+        drop(stays);
     }
 }
