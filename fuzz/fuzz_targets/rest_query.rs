@@ -1,11 +1,4 @@
 //! Query → fields of a message.
 #![no_main]
 
-use std::sync::LazyLock;
-
-use libfuzzer_sys::fuzz_target;
-use meterd::api::rest::fuzzing::Subject;
-
-static SUBJECT: LazyLock<Subject> = LazyLock::new(|| Subject::new().unwrap());
-
-fuzz_target!(|input: &str| SUBJECT.query(input));
+meterd_fuzz::target!("rest_query");

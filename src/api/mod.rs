@@ -13,6 +13,8 @@ mod client_rates;
 mod convert;
 mod documents;
 mod front;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod layers;
 pub mod metrics;
 mod oauth;

@@ -5,6 +5,8 @@
 
 pub mod access_token;
 pub mod assertion;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod outside_issuer;
 pub mod rpc_permissions;
 pub mod signing_keys;

@@ -132,12 +132,7 @@ impl ExportCommand {
             ExportForm::Yaml => {
                 serde_saphyr::to_string(&catalog).context("cannot write the catalog as YAML")?
             }
-            ExportForm::Json => {
-                let mut text = serde_json::to_string_pretty(&catalog)
-                    .context("cannot write the catalog as JSON")?;
-                text.push('\n');
-                text
-            }
+            ExportForm::Json => catalog.to_json().context("cannot write the catalog as JSON")?,
         };
         io::stdout().lock().write_all(text.as_bytes())?;
         Ok(())

@@ -3,6 +3,9 @@
 //! One type is both read and written, so that an export can be applied again. Every entry remembers
 //! its line; whoever finds fault with an entry later, even a server, can be answered with it.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
+
 use std::{fmt, fs, path::Path};
 
 use serde::{Deserialize, Serialize};
@@ -134,6 +137,22 @@ impl CatalogFile {
             line: error.location().map(|location| location.line()),
             reason: one_line(&error),
         })
+    }
+
+    /// JSON that is YAML as well, so that it can be read again.
+    pub(super) fn to_json(&self) -> serde_json::Result<String> {
+        let text = serde_json::to_string_pretty(self)?;
+        let mut escaped = String::with_capacity(text.len() + 1);
+        for character in text.chars() {
+            // JSON may have these as they are, YAML may not. They stand in texts alone.
+            if matches!(character, '\u{7f}'..='\u{9f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}') {
+                escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+            } else {
+                escaped.push(character);
+            }
+        }
+        escaped.push('\n');
+        Ok(escaped)
     }
 
     /// The catalog, with every entry checked on its own.

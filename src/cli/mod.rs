@@ -15,6 +15,8 @@ mod demo;
 mod error;
 mod export;
 mod filters;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod hexadecimal;
 mod lines;
 mod openapi;

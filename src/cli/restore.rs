@@ -13,7 +13,7 @@ use super::{
     CommandResult,
     backup::{
         directory::{BackupDirectory, StoredBackup},
-        point,
+        point, total_bytes,
     },
     terminal::progress_bar,
     verify::VerifyCommand,
@@ -54,7 +54,7 @@ impl RestoreCommand {
                 .with_context(|| format!("{} holds no complete backup", self.from.display()))?,
         };
         let chain = directory.chain(last)?;
-        let bytes = chain.iter().map(|backup| backup.manifest.bytes()).sum();
+        let bytes = total_bytes(&chain);
         let bar =
             progress_bar(Some(bytes), "{prefix:>9} {bar:40.cyan} {bytes}/{total_bytes} {elapsed}");
         bar.set_prefix("checking");

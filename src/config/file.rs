@@ -38,7 +38,11 @@ pub enum ConfigError {
 pub fn read(path: &Path) -> Result<ServeOptions, ConfigError> {
     let text = fs::read_to_string(path)
         .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    toml::from_str(&text).map_err(|error| {
+    parse(&text, path)
+}
+
+pub(super) fn parse(text: &str, path: &Path) -> Result<ServeOptions, ConfigError> {
+    toml::from_str(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         ConfigError::Invalid {
             path: path.to_owned(),

@@ -6,6 +6,8 @@
 
 pub mod environment;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod options;
 mod units;
 

@@ -10,6 +10,8 @@ pub mod calendar;
 pub mod caller;
 pub mod catalog;
 pub mod credential;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod id;
 pub mod interval;
 pub mod limits;

@@ -71,8 +71,11 @@ fn iso(text: &str) -> Option<Date> {
     begins.then(|| Pieces::parse(text).ok()).flatten().map(|pieces| pieces.date())
 }
 
+/// RFC 2822, with a year of four digits: the obsolete ones of two or three would be a guess at the century.
 fn rfc_2822(text: &str) -> Option<Date> {
-    rfc2822::parse(text).ok().map(|zoned| zoned.date())
+    let date = rfc2822::parse(text).ok()?.date();
+    let year = format!("{:04}", date.year());
+    text.split_whitespace().any(|word| word == year).then_some(date)
 }
 
 /// The three numbers of a date like 20/11/2026, 2026.11.20 or 20-11-2026, as they are written; whatever follows after
@@ -267,6 +270,9 @@ mod tests {
             "20 Nov",
             "Nov 2026",
             "20 Nov 26",
+            "20 Nov 26 10:00:00 +0000",
+            "Fri, 20 Nov 126 10:00:00 +0000",
+            "20 Nov 26 10:00:00 +2026",
             "Sat Nov 20 2026",
             "20 Nov 2026 2027",
             "20 Nov 2026 and so on",

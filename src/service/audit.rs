@@ -1,5 +1,8 @@
 //! The audit trail: written in the same step as what it tells of.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
+
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;

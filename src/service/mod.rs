@@ -13,6 +13,8 @@ pub mod clock;
 pub mod committer;
 mod error;
 pub mod execution;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod page;
 pub mod product_usage;
 pub mod reports;

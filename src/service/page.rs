@@ -4,6 +4,9 @@
 //! of the store, so that one that was altered or that belongs to another query is refused rather than
 //! misread.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
+
 use std::hash::Hasher as _;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -79,9 +82,13 @@ impl PageTokens {
         let mut token = vec![VERSION];
         serde_json::to_writer(&mut token, position)
             .map_err(|error| ServiceError::Internal(error.to_string().into()))?;
+        Ok(self.sealed(token))
+    }
+
+    fn sealed(&self, mut token: Vec<u8>) -> String {
         let signature = self.sign(&token);
         token.extend_from_slice(&signature);
-        Ok(URL_SAFE_NO_PAD.encode(token))
+        URL_SAFE_NO_PAD.encode(token)
     }
 
     /// The position in a token; `None` for the first page.

@@ -1,6 +1,8 @@
 //! The token endpoints (RFC 6749, sections 2.3, 4.4, 5 and 6): a client's secret, or an earlier token, for a
 //! token. Each vendor has its own path for them.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod request;
 mod slowdown;
 

@@ -1,6 +1,11 @@
 //! What must hold of everything that strangers can put into a request line and a body, whatever it is. The
 //! targets in `fuzz/` and their twins among the tests drive it.
 
+mod targets;
+mod times;
+
+pub use targets::{answers, bodies, paths, queries, timestamps};
+
 use http::Method;
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};

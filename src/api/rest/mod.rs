@@ -9,8 +9,11 @@ mod body;
 mod call;
 pub mod dialect;
 mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod json;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod made_up;
 pub mod openapi;
 mod query;
 mod quick;

@@ -228,7 +228,7 @@ impl StoredBackup {
 }
 
 /// The number in the name of a backup's directory, and the name.
-fn parse_name(name: &str) -> Option<(u32, String)> {
+pub(super) fn parse_name(name: &str) -> Option<(u32, String)> {
     let (number, _) = name.split_once('-')?;
     let number = number.parse().ok()?;
     [Kind::Full, Kind::Increment]

@@ -102,7 +102,7 @@ impl Manifest {
 
     /// Bytes of all files.
     pub(in crate::cli) fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        self.files.iter().map(|file| file.bytes).fold(0, u64::saturating_add)
     }
 
     /// The name of the directory that it belongs into.
@@ -113,11 +113,10 @@ impl Manifest {
     /// Writes it into the directory of its backup; there in one step, and durable on return.
     pub(in crate::cli) fn write(&self, directory: &Path) -> anyhow::Result<()> {
         let temporary = directory.join(TEMPORARY_NAME);
-        let text = serde_json::to_string_pretty(self).context("cannot write a manifest")?;
+        let text = self.to_text()?;
         let write = || {
             let mut file = create_new(&temporary)?;
-            file.write_all(text.as_bytes())?;
-            file.write_all(b"\n")?;
+            file.write_all(&text)?;
             file.sync_all()?;
             std::fs::rename(&temporary, directory.join(FILE_NAME))?;
             sync_directory(directory)
@@ -135,17 +134,35 @@ impl Manifest {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
+        let manifest =
+            Self::parse(&text).with_context(|| format!("cannot use {}", path.display()))?;
+        Ok(Some((manifest, hexadecimal(&Sha256::digest(&text)))))
+    }
+
+    /// The text of its file.
+    pub(super) fn to_text(&self) -> anyhow::Result<Vec<u8>> {
+        let mut text = serde_json::to_vec_pretty(self).context("cannot write a manifest")?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
+    /// Reads the text of its file.
+    pub(super) fn parse(text: &[u8]) -> anyhow::Result<Self> {
         #[derive(Deserialize)]
         struct Version {
             format: u32,
         }
-        let damaged = || format!("{} is damaged", path.display());
-        let Version { format } = serde_json::from_slice(&text).with_context(damaged)?;
+        let Version { format } = serde_json::from_slice(text).context("it is damaged")?;
         if format != FORMAT {
-            bail!("{} is of format {format}, which this meterd does not know", path.display());
+            bail!("it is of format {format}, which this meterd does not know");
         }
-        let manifest = serde_json::from_slice(&text).with_context(damaged)?;
-        Ok(Some((manifest, hexadecimal(&Sha256::digest(&text)))))
+        let manifest: Self = serde_json::from_slice(text).context("it is damaged")?;
+        let (after, through) = (manifest.after.sequence, manifest.through.sequence);
+        // Something always comes after the end of a log.
+        if after > through || through == u64::MAX {
+            bail!("no log goes from {after} to {through}");
+        }
+        Ok(manifest)
     }
 }
 
@@ -177,6 +194,46 @@ pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::store::LINK_BYTES;
+
+    fn manifest(after: u64, through: u64, bytes: &[u64]) -> Manifest {
+        let place = |sequence| Place { sequence, link: "a5".repeat(LINK_BYTES) };
+        let file = |bytes: &u64| DataFile {
+            name: "log".into(),
+            bytes: *bytes,
+            entries: 1,
+            sha256: "".into(),
+        };
+        Manifest {
+            format: FORMAT,
+            number: 1,
+            kind: Kind::Full,
+            previous_manifest_sha256: None,
+            store_id: String::new(),
+            began: String::new(),
+            completed: String::new(),
+            after: place(after),
+            through: place(through),
+            files: bytes.iter().map(file).collect(),
+        }
+    }
+
+    #[test]
+    fn a_stretch_that_no_log_has_is_refused() {
+        let read = |after, through| {
+            let manifest = manifest(after, through, &[]);
+            Manifest::parse(&manifest.to_text().unwrap()).map(|read| read == manifest).ok()
+        };
+        assert_eq!(read(0, 0), Some(true));
+        assert_eq!(read(7, u64::MAX - 1), Some(true));
+        assert_eq!(read(8, 7), None, "backwards");
+        assert_eq!(read(7, u64::MAX), None, "nothing could follow");
+    }
+
+    #[test]
+    fn files_that_claim_to_be_enormous_are_added_up() {
+        assert_eq!(manifest(0, 1, &[1, 2]).bytes(), 3);
+        assert_eq!(manifest(0, 1, &[u64::MAX, 2]).bytes(), u64::MAX);
+    }
 
     #[test]
     fn a_place_reads_back_and_nothing_else_does() {

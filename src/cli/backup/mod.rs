@@ -1,6 +1,8 @@
 //! `meterd backup`: everything of a store, into a directory, while a server has it open.
 
 pub(super) mod directory;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 pub(super) mod manifest;
 mod source;
 mod writer;
@@ -105,6 +107,11 @@ impl BackupCommand {
     }
 }
 
+/// Bytes of all files of some backups.
+pub(super) fn total_bytes(backups: &[StoredBackup]) -> u64 {
+    backups.iter().map(|backup| backup.manifest.bytes()).fold(0, u64::saturating_add)
+}
+
 /// Where a backup ended.
 pub(super) fn point(backup: &StoredBackup) -> anyhow::Result<LogHead> {
     let unreadable = || format!("the manifest of {} is damaged", backup.path.display());
@@ -131,7 +138,7 @@ fn describe(manifest: &Manifest) -> CommandResult {
 /// Checks all backups, and says what is there.
 fn list(path: &Path) -> CommandResult {
     let directory = BackupDirectory::read(path)?;
-    let bytes = directory.complete.iter().map(|backup| backup.manifest.bytes()).sum();
+    let bytes = total_bytes(&directory.complete);
     let bar = progress_bar(Some(bytes), "checking {bar:40.cyan} {bytes}/{total_bytes} {elapsed}");
     let mut found = table(
         &["backup", "store", "began", "log chunks", "bytes", "state"],

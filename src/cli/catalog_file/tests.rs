@@ -106,3 +106,22 @@ fn what_is_written_reads_back() {
     let json = serde_json::to_string_pretty(&file).unwrap();
     assert_eq!(plain(&CatalogFile::parse(&json).unwrap()), plain(&file), "{json}");
 }
+
+#[test]
+fn names_with_any_character_are_exported_and_read_again() {
+    let awkward =
+        ('\0'..='\u{a0}').chain(['\u{2028}', '\u{feff}', '\u{fffd}', '\u{fffe}', '\u{ffff}', '🦀']);
+    for character in awkward {
+        let product = ProductEntry {
+            id: unplaced("p"),
+            name: format!("a{character}b"),
+            state: State::Active,
+            skus: Vec::new(),
+        };
+        let file = CatalogFile { products: vec![product], ..CatalogFile::default() };
+        for text in [file.to_json().unwrap(), serde_saphyr::to_string(&file).unwrap()] {
+            let read = CatalogFile::parse(&text).map(|read| read.products[0].name.clone());
+            assert_eq!(read, Ok(file.products[0].name.clone()), "{text}");
+        }
+    }
+}

@@ -45,9 +45,9 @@ impl PrivateKey {
         self.0.sign(message).as_ref().to_vec()
     }
 
-    #[cfg(test)]
-    pub(super) fn generate() -> (Self, PublicKey) {
-        let pair = Ed25519KeyPair::generate().unwrap();
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn of_seed(seed: [u8; 32]) -> (Self, PublicKey) {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).expect("any 32 bytes are a seed");
         let public = PublicKey(pair.public_key().as_ref().to_vec());
         (Self(pair), public)
     }

@@ -1,5 +1,7 @@
 //! `meterd checkpoint`: where the log ends, signed, to be kept elsewhere. `meterd verify --against` compares.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod keys;
 mod signed;
 

@@ -59,7 +59,11 @@ impl SignedHead {
     pub(in crate::cli) fn read(path: &Path) -> CommandResult<Self> {
         let text =
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let signed: Self = serde_json::from_slice(&text)
+        Self::parse(&text, path)
+    }
+
+    pub(super) fn parse(text: &[u8], path: &Path) -> CommandResult<Self> {
+        let signed: Self = serde_json::from_slice(text)
             .with_context(|| format!("{} is no checkpoint", path.display()))?;
         if signed.format != FORMAT {
             return Err(CommandError::failed(format!(
@@ -100,7 +104,7 @@ mod tests {
 
     #[test]
     fn what_was_signed_is_read_back() {
-        let (private, public) = PrivateKey::generate();
+        let (private, public) = PrivateKey::of_seed([1; 32]);
         let signed = SignedHead::sign(&head(), &private);
         let read: SignedHead = serde_json::from_str(&signed.to_json().unwrap()).unwrap();
         assert_eq!(read, signed);
@@ -109,9 +113,9 @@ mod tests {
 
     #[test]
     fn nothing_can_be_changed() {
-        let (private, public) = PrivateKey::generate();
+        let (private, public) = PrivateKey::of_seed([1; 32]);
         let signed = SignedHead::sign(&head(), &private);
-        let (_, other) = PrivateKey::generate();
+        let (_, other) = PrivateKey::of_seed([2; 32]);
         assert!(signed.head(&other).is_err());
         for changed in [
             SignedHead { sequence: 41, ..signed.clone() },

@@ -1,6 +1,8 @@
 //! Organizations and clients: looked up without a lock, changed one change at a time, each change on record.
 
 mod entry;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod registry;
 
 use std::{

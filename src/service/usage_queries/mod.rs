@@ -5,6 +5,8 @@
 //! the beginning.
 
 mod answer;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod interval;
 mod job;
 mod operation;

@@ -28,18 +28,20 @@ use crate::{
     store::{StoreError, document::DocumentChange},
 };
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 /// A page with more is divided into pages with at most [`FILLED_BYTES`] each, unless it is one large entry.
 const PAGE_BYTES_MAX: usize = 640;
 /// Room is left for ids that come in between.
 const FILLED_BYTES: usize = 480;
-/// An id of at most 200 bytes, a name of at most 1024.
-const ENTRY_BYTES_MAX: usize = 1 + 200 + 1 + 2 + 1024;
+/// The longest name: 256 characters.
+const NAME_BYTES_MAX: usize = 1024;
+/// An id of at most 200 bytes, a state and a name.
+const ENTRY_BYTES_MAX: usize = 1 + 200 + 1 + 2 + NAME_BYTES_MAX;
 
 const _: () = assert!(codec::FRAME_BYTES + PAGE_BYTES_MAX + ENTRY_BYTES_MAX <= VALUE_BYTES_MAX);
 
 /// Assets of a page, by id.
-type Entries = BTreeMap<AssetId, (State, String)>;
+pub(super) type Entries = BTreeMap<AssetId, (State, String)>;
 
 /// Reads the assets of some ids, in the order of `ids`.
 pub(super) fn get(
@@ -120,7 +122,9 @@ pub(super) fn write(
                 None => entries.remove(id),
             };
         }
-        put_pages(&mut batch, number, key, &entries);
+        for (key, page) in pages(number, key, &entries) {
+            batch.put(&key, page);
+        }
     }
     documents::stage(core, documents, &mut batch)?;
     core.engine.pass(FaultPoint::CatalogWrite)?;
@@ -162,34 +166,32 @@ fn key(organization: OrganizationNumber, id: &AssetId) -> Vec<u8> {
     key
 }
 
-/// Puts entries under a key, and those that find no room under keys of their own.
-fn put_pages(
-    batch: &mut StateBatch,
+/// Keys and pages of entries: under a key that is given, and, of those that find no room there, under keys of their own.
+pub(super) fn pages(
     organization: OrganizationNumber,
     mut page_key: Vec<u8>,
     entries: &Entries,
-) {
+) -> Vec<(Vec<u8>, Vec<u8>)> {
     let encoded: Vec<(&AssetId, Vec<u8>)> =
         entries.iter().map(|(id, entry)| (id, encode(id, entry))).collect();
     let bytes: usize = encoded.iter().map(|(_, bytes)| bytes.len()).sum();
     let room = if bytes <= PAGE_BYTES_MAX { PAGE_BYTES_MAX } else { FILLED_BYTES };
     let mut page = codec::start_frame(room);
+    let mut pages = Vec::new();
     let mut used = 0;
     for (id, bytes) in encoded {
         if used > 0 && used + bytes.len() > room {
-            finish(batch, &page_key, std::mem::replace(&mut page, codec::start_frame(room)));
-            page_key = key(organization, id);
+            codec::finish_frame(&mut page, VERSION, &page_key);
+            let full = std::mem::replace(&mut page, codec::start_frame(room));
+            pages.push((std::mem::replace(&mut page_key, key(organization, id)), full));
             used = 0;
         }
         used += bytes.len();
         page.extend_from_slice(&bytes);
     }
-    finish(batch, &page_key, page);
-}
-
-fn finish(batch: &mut StateBatch, key: &[u8], mut page: Vec<u8>) {
-    codec::finish_frame(&mut page, VERSION, key);
-    batch.put(key, page);
+    codec::finish_frame(&mut page, VERSION, &page_key);
+    pages.push((page_key, page));
+    pages
 }
 
 fn encode(id: &AssetId, (state, name): &(State, String)) -> Vec<u8> {
@@ -204,7 +206,7 @@ fn encode(id: &AssetId, (state, name): &(State, String)) -> Vec<u8> {
     bytes
 }
 
-fn decode(key: &[u8], value: &[u8]) -> Result<Entries, StoreError> {
+pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<Entries, StoreError> {
     codec::open_frame(value, VERSION, key).and_then(parse).map_err(codec::damaged("page of assets"))
 }
 
@@ -219,7 +221,33 @@ fn parse(body: &[u8]) -> Result<Entries, Malformed> {
             _ => return Err(Malformed::Content),
         };
         let name = reader.long_text()?.to_owned();
+        let ascends = entries.last_key_value().is_none_or(|(last, _)| *last < id);
+        if !ascends || name.len() > NAME_BYTES_MAX {
+            return Err(Malformed::Content);
+        }
         entries.insert(id, (state, name));
     }
     Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_cannot_have_been_written_is_refused() {
+        let entry = |id: &str, name: &str| {
+            encode(&AssetId::new(id).unwrap(), &(State::Active, name.to_owned()))
+        };
+        let read = |entries: &[Vec<u8>]| {
+            let value = codec::frame(&entries.concat(), VERSION, b"key");
+            decode(b"key", &value).map(|entries| entries.len()).ok()
+        };
+        assert_eq!(read(&[entry("a", "x"), entry("b", "")]), Some(2));
+        assert_eq!(read(&[entry("b", ""), entry("a", "x")]), None, "out of order");
+        assert_eq!(read(&[entry("a", "x"), entry("a", "y")]), None, "one asset twice");
+        let mut long = b"\x01a\0".to_vec();
+        codec::put_long_text(&mut long, &"x".repeat(NAME_BYTES_MAX + 1));
+        assert_eq!(read(&[long]), None, "too long a name");
+    }
 }

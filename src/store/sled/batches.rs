@@ -27,7 +27,7 @@ use crate::{
     store::StoreError,
 };
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// Where a batch stands in the log. Body, version 1: first:u64 | parts:u16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,8 @@ impl BatchPlace {
                 let mut reader = Reader::new(body);
                 let place = Self { first: LogSequence(reader.u64()?), parts: reader.u16()? };
                 reader.end()?;
-                if place.parts == 0 { Err(Malformed::Content) } else { Ok(place) }
+                let ends = place.first.0.checked_add(u64::from(place.parts));
+                if place.parts == 0 || ends.is_none() { Err(Malformed::Content) } else { Ok(place) }
             })
             .map_err(codec::damaged("index entry of a batch"))
     }
@@ -167,4 +168,20 @@ pub(super) fn find(
 fn not_there(sequence: LogSequence) -> StoreError {
     let what = format!("log chunk {}: holds something else than a batch's index says", sequence.0);
     StoreError::Damaged(what.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_beyond_the_end_of_the_log_is_refused() {
+        let key = b"key";
+        let place = |first, parts| BatchPlace { first: LogSequence(first), parts };
+        let read = |place: BatchPlace| BatchPlace::decode(key, &place.encode(key)).ok();
+        let last = place(u64::MAX - 3, 3);
+        assert_eq!((read(last), last.last()), (Some(last), LogSequence(u64::MAX - 1)));
+        assert_eq!(read(place(u64::MAX, 2)), None);
+        assert_eq!(read(place(1, 0)), None);
+    }
 }

@@ -20,30 +20,30 @@ use crate::{
     store::{StoreError, document::DocumentChange},
 };
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
-#[derive(Serialize, Deserialize)]
-struct ProductEntry {
-    id: String,
-    name: String,
-    state: State,
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ProductEntry {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) state: State,
 }
 
-#[derive(Serialize, Deserialize)]
-struct SkuEntry {
-    product: String,
-    id: String,
-    name: String,
-    usage_unit: String,
-    state: State,
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SkuEntry {
+    pub(super) product: String,
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) usage_unit: String,
+    pub(super) state: State,
 }
 
-#[derive(Serialize, Deserialize)]
-struct InstanceEntry {
-    id: String,
-    product: String,
-    name: String,
-    state: State,
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct InstanceEntry {
+    pub(super) id: String,
+    pub(super) product: String,
+    pub(super) name: String,
+    pub(super) state: State,
 }
 
 /// Reads every organization's catalog.
@@ -87,9 +87,22 @@ fn entries<T: for<'de> Deserialize<'de>>(
 ) -> impl Iterator<Item = Result<T, StoreError>> {
     core.engine.prefix(&space.of_organization(organization)).map(|entry| {
         let (key, value) = entry?;
-        let body = codec::open_frame(&value, VERSION, &key).map_err(damaged)?;
-        serde_json::from_slice(body).map_err(damaged)
+        decode(&key, &value)
     })
+}
+
+pub(super) fn decode<T: for<'de> Deserialize<'de>>(
+    key: &[u8],
+    value: &[u8],
+) -> Result<T, StoreError> {
+    let body = codec::open_frame(value, VERSION, key).map_err(damaged)?;
+    serde_json::from_slice(body).map_err(damaged)
+}
+
+pub(super) fn encode(key: &[u8], entry: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+    let body = serde_json::to_vec(entry)
+        .map_err(|_| StoreError::Unrepresentable("a catalog entry that is no JSON"))?;
+    Ok(codec::frame(&body, VERSION, key))
 }
 
 fn damaged(error: impl std::fmt::Display) -> StoreError {
@@ -175,12 +188,7 @@ impl Change {
         entry: &impl Serialize,
     ) -> Result<(), StoreError> {
         let key = self.key(space, parts);
-        let body = serde_json::to_vec(entry)
-            .map_err(|_| StoreError::Unrepresentable("a catalog entry that is no JSON"))?;
-        let mut frame = codec::start_frame(body.len());
-        frame.extend_from_slice(&body);
-        codec::finish_frame(&mut frame, VERSION, &key);
-        self.batch.put(&key, frame);
+        self.batch.put(&key, encode(&key, entry)?);
         Ok(())
     }
 

@@ -54,6 +54,14 @@ pub(super) fn finish_frame(frame: &mut [u8], version: u8, key: &[u8]) {
     }
 }
 
+/// A body in its frame.
+pub(super) fn frame(body: &[u8], version: u8, key: &[u8]) -> Vec<u8> {
+    let mut frame = start_frame(body.len());
+    frame.extend_from_slice(body);
+    finish_frame(&mut frame, version, key);
+    frame
+}
+
 /// Checks a frame and gives its body.
 pub(super) fn open_frame<'a>(
     frame: &'a [u8],
@@ -165,6 +173,16 @@ impl<'a> Reader<'a> {
         Ok((coded >> 1).cast_signed() ^ -(coded & 1).cast_signed())
     }
 
+    /// How many things follow, of at least `bytes_min` bytes each: never more than there are bytes for, so that room can be
+    /// made for them.
+    pub(super) fn count(&mut self, bytes_min: usize) -> Result<u16, Malformed> {
+        let count = self.u16()?;
+        if usize::from(count) * bytes_min > self.bytes.len() {
+            return Err(Malformed::Truncated);
+        }
+        Ok(count)
+    }
+
     /// A text of up to 255 bytes with its length in front.
     pub(super) fn text(&mut self) -> Result<&'a str, Malformed> {
         let count = usize::from(self.u8()?);
@@ -245,6 +263,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_count_is_of_no_more_than_there_are_bytes_for() {
+        let count = |count: u16, bytes: usize| {
+            let bytes = [&count.to_le_bytes()[..], &vec![0; bytes]].concat();
+            Reader::new(&bytes).count(19)
+        };
+        assert_eq!((count(0, 0), count(1, 19), count(2, 38)), (Ok(0), Ok(1), Ok(2)));
+        for (claimed, bytes) in [(1, 18), (2, 37), (u16::MAX, 38)] {
+            assert_eq!(count(claimed, bytes), Err(Malformed::Truncated));
+        }
+    }
 
     proptest! {
         #[test]

@@ -16,9 +16,9 @@ use crate::{
     },
 };
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
-fn space(collection: Collection) -> KeySpace {
+pub(super) fn space(collection: Collection) -> KeySpace {
     match collection {
         Collection::Organizations => KeySpace::OrganizationDocument,
         Collection::Clients => KeySpace::ClientDocument,
@@ -27,7 +27,7 @@ fn space(collection: Collection) -> KeySpace {
     }
 }
 
-fn key(collection: Collection, organization: OrganizationNumber, name: &str) -> Vec<u8> {
+pub(super) fn key(collection: Collection, organization: OrganizationNumber, name: &str) -> Vec<u8> {
     let mut key = space(collection).of_organization(organization);
     push_part(&mut key, name);
     key
@@ -72,7 +72,7 @@ pub(super) fn before(
         .collect()
 }
 
-fn document(
+pub(super) fn document(
     organization: &OrganizationId,
     prefix: &[u8],
     key: &[u8],
@@ -102,17 +102,11 @@ pub(super) fn stage(
             Some(body) if body.len() > DOCUMENT_BYTES_MAX => {
                 return Err(StoreError::Unrepresentable("a document of more than 6,144 bytes"));
             }
-            Some(body) => {
-                let mut frame = codec::start_frame(body.len());
-                frame.extend_from_slice(body);
-                codec::finish_frame(&mut frame, VERSION, &key);
-                batch.put(&key, frame);
-            }
+            Some(body) => batch.put(&key, codec::frame(body, VERSION, &key)),
         }
     }
     Ok(())
 }
-
 /// Writes changes, all at once; durable on return.
 pub(super) fn write(core: &Core, changes: &[DocumentChange]) -> Result<(), StoreError> {
     let mut batch = StateBatch::default();

@@ -20,9 +20,9 @@ use crate::domain::usage::LogSequence;
 
 pub(super) const FILE_NAME: &str = "head";
 const SLOT_BYTES: usize = 32;
-const STATE_AT: u64 = 28;
-const OPEN: [u8; 4] = [0; 4];
-const CLOSED: [u8; 4] = *b"well";
+const STATE_AT: usize = 28;
+pub(super) const OPEN: [u8; 4] = [0; 4];
+pub(super) const CLOSED: [u8; 4] = *b"well";
 
 /// The head file of an open store.
 pub(super) struct Head {
@@ -37,9 +37,7 @@ impl Head {
     pub(super) fn read(directory: &Path) -> Result<Option<([u8; 16], LogSequence)>, OpenError> {
         let path = directory.join(FILE_NAME);
         match std::fs::read(&path) {
-            Ok(bytes) => {
-                Ok(bytes.chunks(SLOT_BYTES).filter_map(parse).max_by_key(|(_, sequence)| *sequence))
-            }
+            Ok(slots) => Ok(newest(&slots)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(failed("cannot read", path, source)),
         }
@@ -50,15 +48,12 @@ impl Head {
     pub(super) fn take_closed_well(directory: &Path) -> bool {
         let take = || -> std::io::Result<bool> {
             let file = OpenOptions::new().read(true).write(true).open(directory.join(FILE_NAME))?;
-            let mut is_well = true;
+            let mut slots = [0; 2 * SLOT_BYTES];
+            file.read_exact_at(&mut slots, 0)?;
             for slot in 0..2 {
-                let mut state = OPEN;
-                let offset = slot * SLOT_BYTES as u64 + STATE_AT;
-                file.read_exact_at(&mut state, offset)?;
-                is_well &= state == CLOSED;
-                file.write_all_at(&OPEN, offset)?;
+                file.write_all_at(&OPEN, (slot * SLOT_BYTES + STATE_AT) as u64)?;
             }
-            Ok(is_well)
+            Ok(is_closed_well(&slots))
         };
         take().unwrap_or(false)
     }
@@ -108,13 +103,30 @@ impl Head {
     }
 
     fn write(&self, last: u64, slot: u64, state: [u8; 4]) -> std::io::Result<()> {
-        let mut bytes = Vec::with_capacity(SLOT_BYTES);
-        bytes.extend_from_slice(&last.to_le_bytes());
-        bytes.extend_from_slice(&self.store_id);
-        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
-        bytes.extend_from_slice(&state);
+        let bytes = encode(&self.store_id, LogSequence(last), state);
         self.file.write_all_at(&bytes, slot * SLOT_BYTES as u64)
     }
+}
+
+/// The bytes of a slot.
+pub(super) fn encode(store_id: &[u8; 16], last: LogSequence, state: [u8; 4]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(SLOT_BYTES);
+    bytes.extend_from_slice(&last.0.to_le_bytes());
+    bytes.extend_from_slice(store_id);
+    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+    bytes.extend_from_slice(&state);
+    bytes
+}
+
+/// What the slots of a head file say: the newest that is whole.
+pub(super) fn newest(slots: &[u8]) -> Option<([u8; 16], LogSequence)> {
+    slots.chunks(SLOT_BYTES).filter_map(parse).max_by_key(|(_, sequence)| *sequence)
+}
+
+/// Whether the slots of a head file say that the store was closed after all had gone well.
+pub(super) fn is_closed_well(slots: &[u8; 2 * SLOT_BYTES]) -> bool {
+    let states = slots.chunks(SLOT_BYTES).map(|slot| slot.get(STATE_AT..));
+    states.into_iter().all(|state| state == Some(&CLOSED))
 }
 
 fn parse(slot: &[u8]) -> Option<([u8; 16], LogSequence)> {

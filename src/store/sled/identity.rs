@@ -11,7 +11,7 @@ use super::{
 use crate::store::StoreError;
 
 /// The version of the whole on-disk layout. A store of another version is refused.
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// What was drawn when the store was created.
 #[derive(Clone, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Identity {
         Ok(identity)
     }
 
-    fn decode(key: &[u8], value: &[u8]) -> Result<Self, StoreError> {
+    pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<Self, StoreError> {
         let read = || {
             let mut reader = Reader::new(codec::open_frame(value, VERSION, key)?);
             let identity = Self {
@@ -82,7 +82,7 @@ impl Identity {
         })
     }
 
-    fn encode(&self, key: &[u8]) -> Vec<u8> {
+    pub(super) fn encode(&self, key: &[u8]) -> Vec<u8> {
         let mut frame = codec::start_frame(56);
         for secret in [&self.store_id, &self.hash_seed, &self.token_key] {
             frame.extend_from_slice(secret);

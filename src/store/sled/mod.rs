@@ -21,6 +21,8 @@ mod documents;
 mod durability;
 mod engine;
 mod faults;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod head;
 mod identity;
 mod index;

@@ -6,13 +6,13 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::{
-    codec::{self, Reader},
+    codec::{self, Malformed, Reader},
     engine::Engine,
     keyspace::{KeySpace, organization_key},
 };
 use crate::{domain::id::OrganizationId, store::StoreError};
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// An organization's number in this store, from 1. Given at first use, never reused. Below 2^24,
 /// since the uuid index keeps it in three bytes.
@@ -44,9 +44,7 @@ impl Organizations {
                     format!("organization entry {}: {what}", names.names.len() + 1).into(),
                 )
             };
-            let body = codec::open_frame(&value, VERSION, &key).map_err(|error| damaged(&error))?;
-            let name = Reader::new(body).text().map_err(|error| damaged(&error))?;
-            let name = OrganizationId::new(name).map_err(|error| damaged(&error))?;
+            let name = decode(&key, &value).map_err(|error| damaged(&error))?;
             let number = next_number(&names).ok_or_else(|| damaged(&"too many"))?;
             if organization_key(number) != *key {
                 return Err(damaged(&"missing or out of order"));
@@ -93,10 +91,7 @@ impl Organizations {
         let number = next_number(&names)
             .ok_or(StoreError::Unrepresentable("a store holds at most 16,777,215 organizations"))?;
         let key = organization_key(number);
-        let mut frame = codec::start_frame(64);
-        codec::put_text(&mut frame, name.as_str());
-        codec::finish_frame(&mut frame, VERSION, &key);
-        engine.stage(&key, &frame)?;
+        engine.stage(&key, &encode(&key, name))?;
         engine.flush()?;
         let mut next = Names::clone(&names);
         next.numbers.insert(name.clone(), number);
@@ -106,7 +101,35 @@ impl Organizations {
     }
 }
 
+pub(super) fn encode(key: &[u8], name: &OrganizationId) -> Vec<u8> {
+    let mut frame = codec::start_frame(64);
+    codec::put_text(&mut frame, name.as_str());
+    codec::finish_frame(&mut frame, VERSION, key);
+    frame
+}
+
+pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<OrganizationId, Malformed> {
+    let mut reader = Reader::new(codec::open_frame(value, VERSION, key)?);
+    let name = OrganizationId::new(reader.text()?).map_err(|_| Malformed::Content)?;
+    reader.end()?;
+    Ok(name)
+}
+
 fn next_number(names: &Names) -> Option<OrganizationNumber> {
     let number = u32::try_from(names.names.len()).ok()?.checked_add(1)?;
     (number <= NUMBER_MAX).then_some(OrganizationNumber(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_something_behind_it_is_refused() {
+        let key = organization_key(OrganizationNumber(1));
+        let name = OrganizationId::new("acme").unwrap();
+        assert_eq!(decode(&key, &encode(&key, &name)), Ok(name));
+        let value = codec::frame(b"\x04acme!", VERSION, &key);
+        assert_eq!(decode(&key, &value), Err(Malformed::Trailing));
+    }
 }

@@ -17,19 +17,19 @@ use crate::{
     },
 };
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// Pages removed at once. sled holds its write lock for as long as a batch takes, so a batch is small.
 const REMOVED_PER_BATCH: usize = 256;
 
 /// All pages of a book begin with this.
-fn prefix(organization: OrganizationNumber, book: &str) -> Vec<u8> {
+pub(super) fn prefix(organization: OrganizationNumber, book: &str) -> Vec<u8> {
     let mut key = KeySpace::Page.of_organization(organization);
     push_part(&mut key, book);
     key
 }
 
-fn key(prefix: &[u8], first: u64) -> Vec<u8> {
+pub(super) fn key(prefix: &[u8], first: u64) -> Vec<u8> {
     [prefix, &first.to_be_bytes()].concat()
 }
 
@@ -49,16 +49,20 @@ pub(super) fn write(
             return Err(StoreError::Unrepresentable("a page of more than 6,144 bytes"));
         }
         let key = key(&prefix, *first);
-        let mut frame = codec::start_frame(body.len());
-        frame.extend_from_slice(body);
-        codec::finish_frame(&mut frame, VERSION, &key);
-        batch.put(&key, frame);
+        batch.put(&key, codec::frame(body, VERSION, &key));
     }
     documents::stage(core, changes, &mut batch)?;
     core.engine.pass(FaultPoint::DocumentWrite)?;
     core.state.stage(&core.engine, batch)?;
     // Until it has flushed them, sled keeps all pages in memory, whatever the size of its cache.
     core.engine.flush()
+}
+
+pub(super) fn page(prefix: &[u8], key: &[u8], value: &[u8]) -> Result<Page, StoreError> {
+    let first = key.strip_prefix(prefix).and_then(|first| first.try_into().ok());
+    let first = first.ok_or("its key has no number").map_err(codec::damaged("page"))?;
+    let body = codec::open_frame(value, VERSION, key).map_err(codec::damaged("page"))?;
+    Ok(Page { first: u64::from_be_bytes(first), body: body.to_vec() })
 }
 
 /// The last page that begins at or before `at`.
@@ -74,10 +78,7 @@ pub(super) fn at(
         return Ok(None);
     };
     let (key, value) = entry?;
-    let first = key.strip_prefix(prefix.as_slice()).and_then(|first| first.try_into().ok());
-    let first = first.ok_or("its key has no number").map_err(codec::damaged("page"))?;
-    let body = codec::open_frame(&value, VERSION, &key).map_err(codec::damaged("page"))?;
-    Ok(Some(Page { first: u64::from_be_bytes(first), body: body.to_vec() }))
+    page(&prefix, &key, &value).map(Some)
 }
 
 /// Removes all pages of a book; durable with the next documents.

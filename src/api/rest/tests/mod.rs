@@ -1,7 +1,6 @@
 //! The generic layer, against a proto of every form and a service that answers with what it was asked.
 
 mod failures;
-mod made_up;
 mod properties;
 mod quick;
 mod requests;

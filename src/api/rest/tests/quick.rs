@@ -10,14 +10,13 @@ use super::{
     super::{
         dialect::{DIALECTS, Dialect, UnknownMembers},
         fuzzing::{read_alike, written_alike},
-        json,
+        json, made_up,
         quick::plan::Plan,
         rule::{self, Binding},
     },
-    made_up::{self, Choices},
     pool, spelling,
 };
-use crate::api::pb;
+use crate::{api::pb, domain::fuzzing::Choices};
 
 const WRITE: &str = "/yandex.cloud.marketplace.metering.v1.ImageProductUsageService/Write";
 

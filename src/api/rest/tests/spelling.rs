@@ -3,7 +3,7 @@
 use prost_reflect::{Kind, MessageDescriptor};
 use serde_json::Value;
 
-use super::made_up::Choices;
+use crate::domain::fuzzing::Choices;
 
 /// What may stand where a value stood.
 const OTHER_VALUES: &[&str] = &[

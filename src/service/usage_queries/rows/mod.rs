@@ -21,6 +21,8 @@ use std::io;
 mod buffer;
 mod component;
 mod counts;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::service) mod fuzzing;
 mod grouper;
 mod key;
 mod merge;

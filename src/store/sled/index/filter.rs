@@ -93,9 +93,10 @@ impl Filter {
     /// A filter from its bytes; `None` if they are not whole blocks.
     pub(in crate::store::sled) fn from_parts<'a>(
         block_count: usize,
-        parts: impl Iterator<Item = &'a [u8]>,
+        parts: impl Iterator<Item = &'a [u8]> + Clone,
     ) -> Option<Self> {
-        let mut blocks = Vec::with_capacity(block_count);
+        let bytes: usize = parts.clone().map(<[u8]>::len).sum();
+        let mut blocks = Vec::with_capacity(bytes / BLOCK_BYTES);
         for part in parts {
             let (whole, rest) = part.as_chunks::<BLOCK_BYTES>();
             if !rest.is_empty() {

@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// The state of the index on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

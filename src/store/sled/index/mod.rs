@@ -16,6 +16,8 @@
 pub(super) mod background;
 pub(super) mod filter;
 pub(super) mod flusher;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 pub(super) mod key;
 pub(super) mod manifest;
 pub(super) mod memtable;

@@ -74,8 +74,20 @@ impl Run {
         engine: &Engine,
         summary: RunSummary,
     ) -> Result<Self, StoreError> {
-        let mut fences = Vec::with_capacity(summary.pages as usize);
-        for part in parts(engine, KeySpace::RunFences, summary.id)? {
+        let fences = parts(engine, KeySpace::RunFences, summary.id)?;
+        let blocks = parts(engine, KeySpace::RunFilter, summary.id)?;
+        Self::assemble(summary, &fences, &blocks)
+    }
+
+    /// A run of the parts that were stored of it. What they hold decides how much memory it takes, not what the summary says.
+    pub(super) fn assemble(
+        summary: RunSummary,
+        fence_parts: &[Vec<u8>],
+        filter_parts: &[Vec<u8>],
+    ) -> Result<Self, StoreError> {
+        let bytes: usize = fence_parts.iter().map(Vec::len).sum();
+        let mut fences = Vec::with_capacity(bytes / KEY_BYTES);
+        for part in fence_parts {
             let (keys, rest) = part.as_chunks::<KEY_BYTES>();
             if !rest.is_empty() {
                 return Err(damaged(summary.id, &"its fences are incomplete"));
@@ -85,10 +97,15 @@ impl Run {
         if fences.len() != summary.pages as usize {
             return Err(damaged(summary.id, &"its fences are incomplete"));
         }
-        let blocks = parts(engine, KeySpace::RunFilter, summary.id)?;
-        let filter =
-            Filter::from_parts(summary.filter_blocks as usize, blocks.iter().map(Vec::as_slice))
-                .ok_or_else(|| damaged(summary.id, &"its filter is incomplete"))?;
+        // A lookup would go to the wrong page, and find that the key is new.
+        if !fences.is_sorted_by(|one, next| one < next) {
+            return Err(damaged(summary.id, &"its fences are out of order"));
+        }
+        let filter = Filter::from_parts(
+            summary.filter_blocks as usize,
+            filter_parts.iter().map(Vec::as_slice),
+        )
+        .ok_or_else(|| damaged(summary.id, &"its filter is incomplete"))?;
         Ok(Self::new(summary, fences, filter))
     }
 
@@ -115,12 +132,15 @@ impl Run {
         engine: &Engine,
         key: &UuidKey,
     ) -> Result<Option<LogSequence>, StoreError> {
-        let after = self.fences.partition_point(|fence| fence <= key.as_bytes());
-        let Some(page) = after.checked_sub(1).and_then(|page| u32::try_from(page).ok()) else {
-            return Ok(None);
-        };
+        let Some(page) = self.page_of(key) else { return Ok(None) };
         let entries = Page::read(engine, self.summary.id, page)?;
         Ok(entries.find(key))
+    }
+
+    /// The one page that could hold the key.
+    pub(super) fn page_of(&self, key: &UuidKey) -> Option<u32> {
+        let after = self.fences.partition_point(|fence| fence <= key.as_bytes());
+        after.checked_sub(1).and_then(|page| u32::try_from(page).ok())
     }
 
     /// Bytes of memory in use.
@@ -145,6 +165,11 @@ impl Page {
         let value = engine
             .get(&key)?
             .ok_or_else(|| damaged(run, &format_args!("page {page} is missing")))?;
+        Self::open(value, run, page)
+    }
+
+    pub(super) fn open(value: sled::IVec, run: u32, page: u32) -> Result<Self, StoreError> {
+        let key = KeySpace::RunPage.of_run(run, page);
         let body = codec::open_frame(&value, PAGE_VERSION, &key)
             .map_err(|error| damaged(run, &format_args!("page {page}: {error}")))?;
         if body.is_empty() || body.len() % ENTRY_BYTES != 0 {
@@ -162,7 +187,7 @@ impl Page {
         self.entries().get(index).map(split_entry)
     }
 
-    fn find(&self, key: &UuidKey) -> Option<LogSequence> {
+    pub(super) fn find(&self, key: &UuidKey) -> Option<LogSequence> {
         let entries = self.entries();
         let index = entries.binary_search_by(|entry| split_entry(entry).0.cmp(key)).ok()?;
         self.entry(index).map(|entry| entry.1)
@@ -190,4 +215,37 @@ fn parts(engine: &Engine, space: KeySpace, run: u32) -> Result<Vec<Vec<u8>>, Sto
 
 pub(in crate::store::sled) fn damaged(run: u32, what: &dyn std::fmt::Display) -> StoreError {
     StoreError::Damaged(format!("uuid index run {run}: {what}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(pages: u32, filter_blocks: u32) -> RunSummary {
+        let key = UuidKey::from_bytes([1; KEY_BYTES]);
+        RunSummary { id: 3, level: 0, keys: 9, pages, filter_blocks, first: key, last: key }
+    }
+
+    fn wrong(summary: RunSummary, fences: &[u8], filter: &[u8]) -> String {
+        let run = Run::assemble(summary, &[fences.to_vec()], &[filter.to_vec()]);
+        run.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_summary_that_claims_much_takes_no_memory() {
+        let fence = [1; KEY_BYTES];
+        let fences = wrong(summary(u32::MAX, u32::MAX), &fence, &[]);
+        assert!(fences.contains("its fences are incomplete"), "{fences}");
+        let filter = wrong(summary(1, u32::MAX), &fence, &[0; 64]);
+        assert!(filter.contains("its filter is incomplete"), "{filter}");
+    }
+
+    #[test]
+    fn fences_out_of_order_are_refused() {
+        for (first, second) in [(2, 1), (1, 1)] {
+            let fences = [[first; KEY_BYTES], [second; KEY_BYTES]].concat();
+            let wrong = wrong(summary(2, 1), &fences, &[0; 64]);
+            assert!(wrong.contains("its fences are out of order"), "{wrong}");
+        }
+    }
 }

@@ -30,6 +30,8 @@ use crate::{
     },
 };
 
+/// Smallest encoding of one event (16 + 1 + 2 + 1 + 1 bytes).
+const EVENT_BYTES_MIN: usize = 21;
 /// Largest encoding of one event (16 + 3 + 2 + 10 + 10 bytes), and of one dimension (4 + 1 bytes, a text of at most 2 +
 /// 800 and three of at most 1 + 200).
 const EVENT_BYTES_MAX: usize = 41;
@@ -62,7 +64,7 @@ impl ApiEvents {
         let count = reader.u16()?;
         let dimensions: Vec<ApiDimension> =
             (0..count).map(|_| parse_dimension(reader)).collect::<Result<_, _>>()?;
-        let count = reader.u16()?;
+        let count = reader.count(EVENT_BYTES_MIN)?;
         let mut events = Vec::with_capacity(usize::from(count));
         for _ in 0..count {
             let uuid = Uuid::from_bytes(reader.array()?);

@@ -34,6 +34,8 @@ use crate::{
     },
 };
 
+/// Smallest encoding of one record (16 + 1 + 1 + 1 bytes).
+const RECORD_BYTES_MIN: usize = 19;
 /// Largest encoding of one record (16 + 3 + 10 + 10 bytes), and of one dimension (4 bytes and four
 /// texts of at most 1 + 200 bytes).
 const RECORD_BYTES_MAX: usize = 39;
@@ -78,7 +80,7 @@ impl Chunk {
         let (mut chunk, stored_nanos) = Self::parse_header(sequence, reader)?;
         let count = reader.u16()?;
         chunk.dimensions = (0..count).map(|_| parse_dimension(reader)).collect::<Result<_, _>>()?;
-        let count = reader.u16()?;
+        let count = reader.count(RECORD_BYTES_MIN)?;
         chunk.records.reserve(usize::from(count));
         for _ in 0..count {
             let record = parse_record(reader, stored_nanos)?;

@@ -5,6 +5,8 @@ pub(super) mod api_events;
 pub(super) mod batch_part;
 pub(super) mod chain;
 pub(super) mod chunk;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod packer;
 pub(super) mod read;
 

@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// How much was dropped, in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -114,8 +114,11 @@ impl LogFloor {
     /// Reads it; a store without one has its whole log.
     pub(in crate::store::sled) fn load(engine: &Engine) -> Result<Self, StoreError> {
         let key = KeySpace::LogFloor.only();
-        let Some(value) = engine.get(&key)? else { return Ok(Self::default()) };
-        codec::open_frame(&value, VERSION, &key)
+        engine.get(&key)?.map_or_else(|| Ok(Self::default()), |value| Self::decode(&key, &value))
+    }
+
+    pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<Self, StoreError> {
+        codec::open_frame(value, VERSION, key)
             .and_then(Self::parse)
             .map_err(codec::damaged("beginning of the log"))
     }

@@ -9,6 +9,8 @@
 //! batches, and only what is undamaged: what is not is evidence.
 
 mod floor;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -69,15 +71,18 @@ fn retired_key(row: &RowKey) -> Vec<u8> {
     [KeySpace::RetiredRow.only().as_slice(), row.as_bytes()].concat()
 }
 
+/// The row that a key of what was dropped names.
+fn row_of_retired_key(key: &[u8]) -> RowKey {
+    RowKey::from_bytes(key.get(KeySpace::RetiredRow.only().len()..).unwrap_or_default())
+}
+
 /// What was dropped, by row.
 pub(super) fn retired_rows(
     engine: &Engine,
 ) -> impl Iterator<Item = Result<(RowKey, Result<Slots, StoreError>), StoreError>> + use<> {
-    let prefix = KeySpace::RetiredRow.only();
-    engine.prefix(&prefix).map(move |entry| {
+    engine.prefix(&KeySpace::RetiredRow.only()).map(|entry| {
         let (key, value) = entry?;
-        let row = RowKey::from_bytes(key.get(prefix.len()..).unwrap_or_default());
-        Ok((row, Row::decode(&key, &value).map(|row| row.slots)))
+        Ok((row_of_retired_key(&key), Row::decode(&key, &value).map(|row| row.slots)))
     })
 }
 

@@ -11,6 +11,8 @@
 pub(super) mod api_totals;
 pub(super) mod asset_totals;
 pub(super) mod checkpoint;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 pub(super) mod layer;
 pub(super) mod product_totals;
 pub(super) mod row;

@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 const PERIOD_BYTES: usize = 4;
 
 /// More than any slot of a row.
@@ -233,7 +233,7 @@ fn parse_asset_series(prefix: &[u8]) -> Option<AssetSeries> {
     let mut next = || std::str::from_utf8(parts.next()?).ok();
     let asset = AssetId::new(next()?).ok()?;
     let client = ClientId::new(next()?).ok()?;
-    next().is_none().then_some(AssetSeries { asset, client })
+    parts.next().is_none().then_some(AssetSeries { asset, client })
 }
 
 fn parse_api_series(prefix: &[u8]) -> Option<ApiSeries> {
@@ -252,7 +252,7 @@ fn parse_api_series(prefix: &[u8]) -> Option<ApiSeries> {
         text => Some(PlatformName::new(text).ok()?),
     };
     let series = ApiSeries { template_uri, method, client, user, platform };
-    next().is_none().then_some(series)
+    parts.next().is_none().then_some(series)
 }
 
 fn parse_series(prefix: &[u8]) -> Option<Series> {
@@ -267,7 +267,7 @@ fn parse_series(prefix: &[u8]) -> Option<Series> {
     let sku = SkuId::new(next()?).ok()?;
     let client = ClientId::new(next()?).ok()?;
     let series = Series { target: UsageTarget { product, instance }, sku, client };
-    next().is_none().then_some(series)
+    parts.next().is_none().then_some(series)
 }
 
 /// A row as stored.
@@ -293,9 +293,11 @@ impl Row {
         for _ in 0..reader.u8()? {
             let slot = reader.u8()?;
             let total = Total { records: reader.varint_u64()?, quantity: reader.varint()? };
-            if slot >= SLOTS_MAX || slots.insert(slot, total).is_some() {
+            let ascends = slots.last_key_value().is_none_or(|(last, _)| *last < slot);
+            if slot >= SLOTS_MAX || !ascends {
                 return Err(Malformed::Content);
             }
+            slots.insert(slot, total);
         }
         reader.end()?;
         Ok(Self { included_through, slots })
@@ -384,6 +386,54 @@ mod tests {
             }
         }
         assert_eq!(api_day_of(2024 * 12 + 1, 29 * 6), None);
+    }
+
+    #[test]
+    fn slots_out_of_order_are_refused() {
+        let read = |slots: &[u8]| {
+            let included_through = [0; 8];
+            let slots = slots.iter().flat_map(|slot| [*slot, 1, 7]);
+            let mut body = included_through.to_vec();
+            body.push(2);
+            body.extend(slots);
+            Row::decode(b"key", &codec::frame(&body, VERSION, b"key"))
+                .map(|row| row.slots.len())
+                .ok()
+        };
+        assert_eq!(read(&[3, 4]), Some(2));
+        assert_eq!((read(&[4, 3]), read(&[3, 3]), read(&[3, SLOTS_MAX])), (None, None, None));
+    }
+
+    #[test]
+    fn keys_with_more_at_their_end_name_no_series() {
+        let organization = OrganizationNumber(1);
+        let api_series = ApiSeries {
+            template_uri: TemplateUri::new("/v1/things").unwrap(),
+            method: HttpMethod::Get,
+            client: ClientId::new("c").unwrap(),
+            user: None,
+            platform: None,
+        };
+        let usage = AssetUsage {
+            asset: AssetId::new("a").unwrap(),
+            quantity: crate::domain::quantity::Quantity::new(1).unwrap(),
+            day: UsageDay::default(),
+        };
+        let client = ClientId::new("c").unwrap();
+        let asset = RowKey::of_asset_usage(organization, &client, &usage).unwrap().0;
+        let api = RowKey::of_api_usage(organization, &api_series, UsageDay::default()).unwrap();
+        let product = RowKey::new(organization, &series("p", Some("i")), 7).unwrap();
+        let named = |key: &RowKey| {
+            key.asset_series().is_ok() || key.api_series().is_ok() || key.series().is_ok()
+        };
+        for key in [asset, api, product] {
+            assert!(named(&key));
+            // What is no text counts, too.
+            for more in [&b"x\0"[..], b"\xFF\0", b"\0"] {
+                let longer = [key.series_bytes(), more, &[0; PERIOD_BYTES]].concat();
+                assert!(!named(&RowKey::from_bytes(&longer)), "{longer:02x?}");
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,4 @@
+//! Backups.
+#![no_main]
+
+meterd_fuzz::target!("backup");

@@ -1,0 +1,4 @@
+//! Catalog files.
+#![no_main]
+
+meterd_fuzz::target!("catalog_file");

@@ -1,0 +1,4 @@
+//! Configuration files, sizes and durations.
+#![no_main]
+
+meterd_fuzz::target!("config_file");

@@ -1,0 +1,4 @@
+//! Page tokens and cursors.
+#![no_main]
+
+meterd_fuzz::target!("page_tokens");

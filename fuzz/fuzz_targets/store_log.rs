@@ -1,0 +1,4 @@
+//! Values of the log.
+#![no_main]
+
+meterd_fuzz::target!("store_log");

@@ -1,0 +1,4 @@
+//! Rows of totals and their keys.
+#![no_main]
+
+meterd_fuzz::target!("store_rows");

@@ -1,0 +1,4 @@
+//! Times as text.
+#![no_main]
+
+meterd_fuzz::target!("timestamps");

@@ -1,0 +1,4 @@
+//! Usage dates.
+#![no_main]
+
+meterd_fuzz::target!("usage_dates");
