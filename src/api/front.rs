@@ -33,14 +33,13 @@ use super::{
 use crate::auth::rpc_permissions;
 
 /// What requests are led to.
-#[derive(Clone)]
 pub(super) struct Front {
     layers: Layers,
     requests: RequestBytes,
     handlers: Router,
     rest: Arc<Rest>,
-    documents: Arc<Documents>,
-    tokens: Arc<TokenEndpoint>,
+    documents: Documents,
+    tokens: TokenEndpoint,
 }
 
 impl Front {
@@ -52,14 +51,7 @@ impl Front {
         documents: Documents,
         tokens: TokenEndpoint,
     ) -> Self {
-        Self {
-            layers,
-            requests,
-            handlers,
-            rest: Arc::new(rest),
-            documents: Arc::new(documents),
-            tokens: Arc::new(tokens),
-        }
+        Self { layers, requests, handlers, rest: Arc::new(rest), documents, tokens }
     }
 
     async fn grpc(&self, protocol: Protocol, request: Request) -> Response {
@@ -170,7 +162,7 @@ impl Front {
 }
 
 /// Takes a request to where it belongs.
-pub(super) async fn dispatch(State(front): State<Front>, request: Request) -> Response {
+pub(super) async fn dispatch(State(front): State<Arc<Front>>, request: Request) -> Response {
     let content_type =
         request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     if content_type.starts_with(b"application/grpc-web") {

@@ -290,7 +290,7 @@ pub fn api_router(
         documents,
         token_endpoint,
     );
-    let router = Router::new().fallback(front::dispatch).with_state(front);
+    let router = Router::new().fallback(front::dispatch).with_state(Arc::new(front));
     Ok((cors.around(router), health_reporter))
 }
 

@@ -2,34 +2,44 @@
 //! answer how much it takes, and may answer pings all the while; nothing but this notices.
 
 use std::{
-    collections::HashMap,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use parking_lot::Mutex;
-use tokio::time::Instant;
 
 /// One piece. What has been handed over is in memory until the peer takes it, and no longer counts as a call.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// The answers of one connection that wait for their peer.
+/// An answer may wait through so many whole rounds.
+pub(super) const ROUNDS_MAX: usize = 4;
+/// The round of now, that in which the oldest began to wait, and those between. A power of two, so that counting rounds may
+/// wrap.
+const ROUNDS_KEPT: usize = 8;
+
+/// The answers of one connection that wait for their peer, by the round in which they began to. Every answer comes by here,
+/// so that nothing is looked up, and no clock read.
 #[derive(Debug, Default)]
 pub(super) struct WaitingAnswers {
-    next: AtomicU64,
-    since: Mutex<HashMap<u64, Instant>>,
+    round: AtomicUsize,
+    since: [AtomicUsize; ROUNDS_KEPT],
 }
 
 impl WaitingAnswers {
-    /// Since when the one waits that has waited longest.
-    pub(super) fn longest_since(&self) -> Option<Instant> {
-        self.since.lock().values().min().copied()
+    /// Begins the next round. Whether an answer has waited through [`ROUNDS_MAX`].
+    pub(super) fn next_round(&self) -> bool {
+        let round = self.round.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        self.of(round.wrapping_sub(ROUNDS_MAX + 1)).load(Ordering::Relaxed) > 0
+    }
+
+    fn of(&self, round: usize) -> &AtomicUsize {
+        let [first, ..] = &self.since;
+        self.since.get(round % ROUNDS_KEPT).unwrap_or(first)
     }
 }
 
@@ -37,21 +47,20 @@ impl WaitingAnswers {
 pub(super) struct PacedBody<B> {
     inner: B,
     rest: Bytes,
-    number: u64,
-    is_waiting: bool,
+    // The round in which it began to wait.
+    waits_since: Option<usize>,
     waiting: Arc<WaitingAnswers>,
 }
 
 impl<B> PacedBody<B> {
     pub(super) fn new(inner: B, waiting: Arc<WaitingAnswers>) -> Self {
-        let number = waiting.next.fetch_add(1, Ordering::Relaxed);
-        Self { inner, rest: Bytes::new(), number, is_waiting: false, waiting }
+        Self { inner, rest: Bytes::new(), waits_since: None, waiting }
     }
 
     /// Asked for more: what came before has found room.
     fn goes_on(&mut self) {
-        if std::mem::take(&mut self.is_waiting) {
-            self.waiting.since.lock().remove(&self.number);
+        if let Some(round) = self.waits_since.take() {
+            self.waiting.of(round).fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -60,8 +69,9 @@ impl<B> PacedBody<B> {
         if data.len() > PIECE_BYTES {
             self.rest = data.split_off(PIECE_BYTES);
         }
-        self.is_waiting = true;
-        self.waiting.since.lock().insert(self.number, Instant::now());
+        let round = self.waiting.round.load(Ordering::Relaxed);
+        self.waiting.of(round).fetch_add(1, Ordering::Relaxed);
+        self.waits_since = Some(round);
         data
     }
 }
@@ -114,39 +124,53 @@ impl<B: Body<Data = Bytes> + Unpin> Body for PacedBody<B> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use http_body_util::{BodyExt as _, Full};
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn answers_go_out_in_pieces_and_the_one_that_waits_is_known() {
+    fn answer(bytes: usize, waiting: &Arc<WaitingAnswers>) -> PacedBody<Full<Bytes>> {
+        PacedBody::new(Full::new(vec![7; bytes].into()), Arc::clone(waiting))
+    }
+
+    fn waiting_since(waiting: &WaitingAnswers) -> Vec<usize> {
+        waiting.since.iter().map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+
+    #[tokio::test]
+    async fn answers_go_out_in_pieces() {
         let waiting = Arc::new(WaitingAnswers::default());
         let whole: Bytes = (0..PIECE_BYTES * 2 + 1).map(|number| number as u8).collect();
         let mut body = PacedBody::new(Full::new(whole.clone()), Arc::clone(&waiting));
         assert_eq!(body.size_hint().exact(), Some(whole.len() as u64));
-        assert_eq!(waiting.longest_since(), None);
         let mut taken = Vec::new();
-        let began = Instant::now();
         for piece in [PIECE_BYTES, PIECE_BYTES, 1] {
             assert!(!body.is_end_stream());
-            tokio::time::advance(Duration::from_secs(1)).await;
             let data = body.frame().await.unwrap().unwrap().into_data().unwrap();
             assert_eq!(data.len(), piece);
             taken.extend_from_slice(&data);
             assert_eq!(body.size_hint().exact(), Some((whole.len() - taken.len()) as u64));
-            assert_eq!(waiting.longest_since(), Some(Instant::now()));
+            assert_eq!(waiting_since(&waiting).iter().sum::<usize>(), 1);
         }
         assert!(body.is_end_stream());
         assert_eq!(taken, whole);
-        let mut younger = PacedBody::new(Full::new(whole), Arc::clone(&waiting));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        younger.frame().await.unwrap().unwrap();
-        assert_eq!(waiting.longest_since(), Some(began + Duration::from_secs(3)));
         drop(body);
-        assert_eq!(waiting.longest_since(), Some(began + Duration::from_secs(4)));
-        drop(younger);
-        assert_eq!(waiting.longest_since(), None);
+        assert_eq!(waiting_since(&waiting), [0; ROUNDS_KEPT]);
+    }
+
+    #[tokio::test]
+    async fn the_answer_that_waits_too_long_is_noticed() {
+        let waiting = Arc::new(WaitingAnswers::default());
+        for _ in 0..3 * ROUNDS_KEPT {
+            assert!(!waiting.next_round(), "nothing waits");
+            let (mut left, mut taken) = (answer(1, &waiting), answer(PIECE_BYTES * 99, &waiting));
+            left.frame().await.unwrap().unwrap();
+            for _ in 0..ROUNDS_MAX {
+                // One that goes on, however slowly, is none of them.
+                taken.frame().await.unwrap().unwrap();
+                assert!(!waiting.next_round());
+            }
+            assert!(waiting.next_round());
+        }
+        assert_eq!(waiting_since(&waiting), [0; ROUNDS_KEPT]);
     }
 }

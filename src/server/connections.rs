@@ -20,7 +20,7 @@ use tokio::{
 use tower::ServiceExt as _;
 
 use super::{
-    answers::{PacedBody, WaitingAnswers},
+    answers::{PacedBody, ROUNDS_MAX, WaitingAnswers},
     listener::Listener,
     room::{Entry, Guest, Room},
     tls::Tls,
@@ -295,12 +295,12 @@ async fn silence(progress: &PeerProgress, timeout: Duration) {
 
 /// Completes when the peer has left something untaken for too long: all of what we write, or a piece of one answer.
 async fn deafness(progress: &PeerProgress, answers: &WaitingAnswers, timeout: Duration) {
-    // Nobody would notice a quarter of it more.
-    let interval = (timeout / 4).max(Duration::from_millis(1));
+    // Nobody would notice one round more.
+    let round = (timeout / ROUNDS_MAX as u32).max(Duration::from_millis(1));
     loop {
-        tokio::time::sleep(interval).await;
-        let since = progress.blocked_since().into_iter().chain(answers.longest_since()).min();
-        if since.is_some_and(|since| Instant::now().duration_since(since) >= timeout) {
+        tokio::time::sleep(round).await;
+        let is_blocked = |since| Instant::now().duration_since(since) >= timeout;
+        if answers.next_round() || progress.blocked_since().is_some_and(is_blocked) {
             return;
         }
     }

@@ -96,9 +96,8 @@ impl Default for CallLimits {
 }
 
 /// What the layers share.
-#[derive(Clone)]
 pub(super) struct Layers {
-    authentication: Arc<Authentication>,
+    authentication: Authentication,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     meter: Option<Arc<CallMeter>>,
@@ -113,13 +112,7 @@ impl Layers {
         meter: Option<Arc<CallMeter>>,
         limits: &CallLimits,
     ) -> Self {
-        Self {
-            authentication: Arc::new(authentication),
-            clock,
-            metrics,
-            meter,
-            places: Places::new(limits),
-        }
+        Self { authentication, clock, metrics, meter, places: Places::new(limits) }
     }
 }
 

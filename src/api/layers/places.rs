@@ -33,17 +33,17 @@ pub(super) enum Full {
 }
 
 /// Places of one kind.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Room {
     permits: Arc<Semaphore>,
     places_max: usize,
-    shares: Arc<Shares>,
+    shares: Shares,
 }
 
 impl Room {
     fn new(places_max: usize) -> Self {
         let permits = Arc::new(Semaphore::new(places_max.min(Semaphore::MAX_PERMITS)));
-        let shares = Arc::new(Shares::new(share_of(places_max)));
+        let shares = Shares::new(share_of(places_max));
         Self { permits, places_max, shares }
     }
 
@@ -96,7 +96,7 @@ impl Shares {
 }
 
 /// All places of the process.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Places {
     calls: Room,
     streams: Room,
