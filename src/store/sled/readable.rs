@@ -4,11 +4,15 @@
 //! writes over it. So all of that is read before sled does, and an error stops the start. What has been read is in the
 //! system's page cache then, where sled finds it.
 //!
+//! After a process that did not close its store, the cache may show what the disk never got. That can only be what was
+//! written last: everything before it was synced, or the process would have written no more. So the newest part of the log
+//! is read from the disk itself.
+//!
 //! sled's file is segments of equal size. Each begins with the place in the log that it was written for:
 //! crc32:u32 (inverted) ‖ place:i64 ‖ stable:i64, both XORed with `i64::MAX`. The newest snapshot is named after the place from
 //! which on the log is read whole; of the segments before it, only the headers are.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
+use std::{fs::File, io, num::NonZeroU64, os::unix::fs::FileExt as _, path::Path};
 
 use rustix::fs::Advice;
 
@@ -17,9 +21,12 @@ use super::{directory::LOG, options::OpenError};
 /// sled's default, which meterd leaves as it is.
 const SEGMENT_BYTES: u64 = 512 << 10;
 const HEADER_BYTES: usize = 20;
+/// More than can have been written since the last successful sync: a commit is synced as it is made, and what else is
+/// written waits for a sync every few MiB (`backlog`).
+const UNSYNCED_BYTES_MAX: u64 = 256 << 20;
 
-/// Reads what sled will read of the store in a directory, if there is one: from the disk itself unless the cache can be
-/// trusted.
+/// Reads what sled will read of the store in a directory, if there is one: what is newest from the disk itself, unless the
+/// cache can be trusted.
 pub(super) fn check(directory: &Path, trusts_cache: bool) -> Result<(), OpenError> {
     let path = directory.join(LOG);
     let file = match File::open(&path) {
@@ -28,35 +35,61 @@ pub(super) fn check(directory: &Path, trusts_cache: bool) -> Result<(), OpenErro
         Err(error) => return Err(OpenError::io("cannot open", &path)(error)),
     };
     if !trusts_cache {
-        empty_cache(&file).map_err(OpenError::io("cannot empty the cache of", &path))?;
+        forget_newest(&file).map_err(OpenError::io("cannot empty the cache of", &path))?;
     }
     let replayed_from =
         newest_snapshot(directory).map_err(OpenError::io("cannot list", directory))?;
     read(&file, replayed_from).map_err(OpenError::io("cannot read", &path))
 }
 
-fn empty_cache(file: &File) -> io::Result<()> {
+/// Empties the cache of what may not be on the disk.
+fn forget_newest(file: &File) -> io::Result<()> {
     // What was not tried yet is now. What cannot be written is not kept for writing either, so that it goes as well.
     if let Err(error) = file.sync_all() {
         tracing::warn!(%error, "the disk lost something that an earlier process wrote; nothing of it was acknowledged");
     }
-    Ok(rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?)
+    for segment in perhaps_unsynced(&segments(file)?) {
+        let bytes = NonZeroU64::new(SEGMENT_BYTES);
+        rustix::fs::fadvise(file, segment.offset, bytes, Advice::DontNeed)?;
+    }
+    Ok(())
+}
+
+/// A part of sled's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Segment {
+    offset: u64,
+    /// The place in the log that it was written for, if it is in use.
+    place: Option<u64>,
+}
+
+/// The newest segments, and those that were perhaps about to become so.
+fn perhaps_unsynced(segments: &[Segment]) -> impl Iterator<Item = &Segment> {
+    let newest = segments.iter().filter_map(|segment| segment.place).max().unwrap_or(0);
+    let synced_before = newest.saturating_sub(UNSYNCED_BYTES_MAX);
+    segments.iter().filter(move |segment| segment.place.is_none_or(|place| place >= synced_before))
 }
 
 fn read(file: &File, replayed_from: u64) -> io::Result<()> {
-    let length = file.metadata()?.len();
     let mut segment = vec![0; SEGMENT_BYTES as usize];
-    for index in 0..length.div_ceil(SEGMENT_BYTES) {
-        let offset = index * SEGMENT_BYTES;
-        let mut header = [0; HEADER_BYTES];
-        if file.read_at(&mut header, offset)? < HEADER_BYTES {
-            continue;
-        }
-        if place(&header).is_some_and(|place| place + SEGMENT_BYTES > replayed_from) {
+    for Segment { offset, place } in segments(file)? {
+        if place.is_some_and(|place| place + SEGMENT_BYTES > replayed_from) {
             read_to_end(file, &mut segment, offset)?;
         }
     }
     Ok(())
+}
+
+fn segments(file: &File) -> io::Result<Vec<Segment>> {
+    let length = file.metadata()?.len();
+    (0..length.div_ceil(SEGMENT_BYTES))
+        .map(|index| {
+            let offset = index * SEGMENT_BYTES;
+            let mut header = [0; HEADER_BYTES];
+            let is_whole = file.read_at(&mut header, offset)? == HEADER_BYTES;
+            Ok(Segment { offset, place: is_whole.then(|| place(&header)).flatten() })
+        })
+        .collect()
 }
 
 fn read_to_end(file: &File, mut into: &mut [u8], mut offset: u64) -> io::Result<()> {
@@ -91,4 +124,39 @@ fn newest_snapshot(directory: &Path) -> io::Result<u64> {
         newest = newest.max(place.unwrap_or(0));
     }
     Ok(newest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(number: u64, place: Option<u64>) -> Segment {
+        Segment { offset: number * SEGMENT_BYTES, place: place.map(|place| place * SEGMENT_BYTES) }
+    }
+
+    #[test]
+    fn the_newest_part_of_the_log_may_not_be_on_the_disk() {
+        let newest = 10_000;
+        let unsynced = UNSYNCED_BYTES_MAX / SEGMENT_BYTES;
+        // They stand in any order: what is free is used again.
+        let old = segment(0, Some(newest - unsynced - 1));
+        let first = segment(3, Some(newest - unsynced));
+        let last = segment(1, Some(newest));
+        let free = segment(2, None);
+        let found: Vec<_> = perhaps_unsynced(&[old, last, free, first]).copied().collect();
+        assert_eq!(found, [last, free, first]);
+        assert_eq!(perhaps_unsynced(&[segment(0, Some(1))]).count(), 1);
+        assert_eq!(perhaps_unsynced(&[]).count(), 0);
+    }
+
+    #[test]
+    fn a_header_that_is_torn_names_no_place() {
+        let mut header = [0; HEADER_BYTES];
+        header[4..12].copy_from_slice(&(7_i64 ^ i64::MAX).to_le_bytes());
+        let checksum = !crc32fast::hash(&header[4..]);
+        header[..4].copy_from_slice(&checksum.to_le_bytes());
+        assert_eq!(place(&header), Some(7));
+        header[11] ^= 1;
+        assert_eq!(place(&header), None);
+    }
 }
