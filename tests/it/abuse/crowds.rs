@@ -57,9 +57,16 @@ async fn beyond_the_limit_strangers_go_first() {
         // All of them speak HTTP/2, and so may stay.
         crowd.push(Http2::open(siege.api(), &[]).await);
     }
-    // Those of the admin listener count as well.
-    assert!(siege.metric("meterd_connections") <= 220.0);
-    assert!(siege.metric("meterd_connections_displaced_total") >= crowd.len() as f64 - 220.0);
+    // Those of the admin listener count as well. On a busy machine some still wait to be accepted, or to be left.
+    let has_room = || {
+        siege.metric("meterd_connections") <= 220.0
+            && siege.metric("meterd_connections_displaced_total") >= crowd.len() as f64 - 220.0
+    };
+    let began = Instant::now();
+    while !has_room() {
+        assert!(began.elapsed() < Duration::from_secs(30), "strangers stay");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     assert_eq!(siege.metric("meterd_connections_refused_total"), 0.0);
     drop(crowd);
     siege.end(256).await;
