@@ -45,7 +45,7 @@ use super::{
         },
     },
     product_usage::ProductUsageHandler,
-    request_bytes::{RequestBytes, STRANGER_BYTES_MAX},
+    request_bytes::{RequestBytes, STRANGER_BYTES_MAX, discard},
     rest::{Rest, RestError, dialect::DIALECTS, openapi},
     self_metering::CallMeter,
     status,
@@ -295,7 +295,9 @@ pub fn api_router(
 }
 
 async fn no_such_method(request: axum::extract::Request) -> axum::response::Response {
-    status::no_such_method(request.uri().path()).into_http()
+    let status = status::no_such_method(request.uri().path());
+    discard(request.into_body()).await;
+    status.into_http()
 }
 
 #[cfg(test)]

@@ -168,7 +168,7 @@ impl Call {
     /// How its request comes in over gRPC.
     pub(super) fn intake(&self) -> Intake {
         match (self.row, self.access) {
-            // Nobody reads it.
+            // Nobody looks at it: it is read and dropped where the call is refused.
             (None, _) => Intake::AsItComes,
             (Some(_), _) if rpc_permissions::CLIENT_STREAMS.contains(&self.name) => {
                 Intake::AsItComes

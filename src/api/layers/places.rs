@@ -180,6 +180,10 @@ mod tests {
         // Whoever was refused has kept nothing.
         drop(take(3, || places.for_known(&a, true)));
         drop(take(6, || places.for_known(&b, false)));
+        for room in [&places.calls, &places.streams] {
+            let taken = room.shares.taken.lock();
+            assert!(taken.values().all(|client| Arc::strong_count(client) == 1));
+        }
     }
 
     #[test]

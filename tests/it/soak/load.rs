@@ -1,5 +1,5 @@
-//! Callers of all kinds. What a call says follows from its number, so that nothing but the numbers of unanswered calls need
-//! be remembered to send them again.
+//! Callers that write, repeat, ask for reports and have results computed. What a call says follows from its number, so that
+//! nothing but the numbers of unanswered calls need be remembered to send them again.
 
 use std::{
     collections::BTreeSet,
