@@ -85,17 +85,6 @@ use crate::domain::{
     usage::{LogSequence, StoredRecord},
 };
 
-/// What background threads add to their niceness. Merging has time, callers have not. Not the most there is: a commit waits
-/// for a background thread that is just flushing.
-const BACKGROUND_NICENESS: i32 = 10;
-
-/// Lets this thread run behind those that answer callers, where processors are short. Linux keeps niceness by thread.
-fn yield_to_callers() {
-    if let Err(error) = rustix::process::nice(BACKGROUND_NICENESS) {
-        tracing::debug!(%error, "a background thread runs like any other");
-    }
-}
-
 /// An open store. Dropping it stops the background threads; what was acknowledged is on the disk at
 /// all times, so there is nothing else to finish.
 pub struct SledStore {
@@ -145,14 +134,11 @@ impl SledStore {
         work: impl Fn(&Core) -> Result<(), StoreError> + Send + 'static,
     ) -> Result<(), OpenError> {
         let core = Arc::clone(&self.core);
-        let body = move || {
-            yield_to_callers();
-            match catch_unwind(AssertUnwindSafe(|| work(&core))) {
-                Ok(Ok(()) | Err(StoreError::Closed)) => {}
-                // Without its background work the store would stall sooner or later: fail now, and say so.
-                Ok(Err(error)) => core.engine.fail(&format!("{name}: {error}")),
-                Err(_) => core.engine.fail(&format!("{name} panicked")),
-            }
+        let body = move || match catch_unwind(AssertUnwindSafe(|| work(&core))) {
+            Ok(Ok(()) | Err(StoreError::Closed)) => {}
+            // Without its background work the store would stall sooner or later: fail now, and say so.
+            Ok(Err(error)) => core.engine.fail(&format!("{name}: {error}")),
+            Err(_) => core.engine.fail(&format!("{name} panicked")),
         };
         let thread =
             std::thread::Builder::new().name(name.into()).spawn(body).map_err(|source| {
@@ -434,49 +420,5 @@ impl UsageStore for SledStore {
             background_bytes_owed: index.flush_pacer.owed_bytes() + index.merge_pacer.owed_bytes(),
             disk_bytes: self.core.engine.disk_bytes(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        fs,
-        time::{Duration, Instant},
-    };
-
-    use super::*;
-
-    /// Names and niceness of this process's threads.
-    fn threads() -> Vec<(String, i32)> {
-        let threads = fs::read_dir("/proc/self/task").unwrap().filter_map(|thread| {
-            let stat = fs::read_to_string(thread.ok()?.path().join("stat")).ok()?;
-            // See proc(5): the name is in parentheses, and niceness the 17th after it.
-            let (_, rest) = stat.split_once('(')?;
-            let (name, rest) = rest.rsplit_once(')')?;
-            let niceness = rest.split_whitespace().nth(16)?.parse().ok()?;
-            Some((name.to_owned(), niceness))
-        });
-        threads.collect()
-    }
-
-    #[test]
-    fn background_threads_let_others_go_first() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = SledStore::open(StoreOptions::new(directory.path().join("data"))).unwrap();
-        let ours = rustix::process::nice(0).unwrap();
-        let expected = (ours + BACKGROUND_NICENESS).min(19);
-        let is_nice = |name: &str| {
-            threads().iter().any(|(other, niceness)| other == name && *niceness == expected)
-        };
-        // A thread begins when it gets to it.
-        let patience = Instant::now() + Duration::from_secs(30);
-        for name in ["index-flusher", "index-merger-0", "index-merger-1"] {
-            while !is_nice(name) {
-                assert!(Instant::now() < patience, "{name}: {:?}", threads());
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        assert_eq!(rustix::process::nice(0).unwrap(), ours, "only they are");
-        drop(store);
     }
 }
