@@ -87,10 +87,7 @@ fn numbers(text: &str) -> Option<[&str; 3]> {
         return None;
     }
     let parts: Vec<&str> = date.split(separator).collect();
-    let all_digits = |part: &&str| {
-        (1..=4).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    if !parts.iter().all(all_digits) {
+    if !parts.iter().all(|part| (1..=4).contains(&part.len()) && all_digits(part)) {
         return None;
     }
     <[&str; 3]>::try_from(parts).ok()
@@ -128,7 +125,8 @@ fn with_month_name(text: &str) -> Option<Date> {
     }
     let (date, rest) = words.split_at_checked(3)?;
     let date = date.iter().map(|word| ordinal(word)).collect::<Vec<_>>().join(" ");
-    if date.split(' ').all(|word| word.len() != 4 || word.parse::<u16>().is_err()) {
+    // Not by reading it as a number, which a sign may stand before: "+202" is the year 202.
+    if date.split(' ').all(|word| word.len() != 4 || !all_digits(word)) {
         return None;
     }
     let parsed = WITH_MONTH_NAMES.iter().find_map(|format| Date::strptime(format, &date).ok())?;
@@ -159,6 +157,10 @@ fn weekday(word: &str) -> Option<jiff::civil::Weekday> {
     found.map(|(_, weekday)| *weekday)
 }
 
+fn all_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// "20th" without its ending.
 fn ordinal(word: &str) -> &str {
     let digits = word.trim_end_matches(|character: char| character.is_ascii_alphabetic());
@@ -179,6 +181,7 @@ fn is_time(text: &str) -> bool {
     let clock = words.next().unwrap_or_default();
     let is_clock = clock.split_once(':').is_some_and(|(hour, rest)| {
         hour.len() <= 2
+            && all_digits(hour)
             && hour.parse::<u8>().is_ok_and(|hour| hour <= 24)
             && rest.starts_with(|character: char| character.is_ascii_digit())
     });
@@ -273,6 +276,8 @@ mod tests {
             "20 Nov 26 10:00:00 +0000",
             "Fri, 20 Nov 126 10:00:00 +0000",
             "20 Nov 26 10:00:00 +2026",
+            "20 Nov +202",
+            "20 Nov 2026 +1:30",
             "Sat Nov 20 2026",
             "20 Nov 2026 2027",
             "20 Nov 2026 and so on",
