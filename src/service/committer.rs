@@ -76,10 +76,31 @@ struct Waiting {
 /// A submission's place in the queue.
 struct Room {
     _records: OwnedSemaphorePermit,
-    _patient: Option<OwnedSemaphorePermit>,
+    /// Of those who wait.
+    patient: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    /// Whether its caller prefers waiting to being refused.
+    fn waits(&self) -> bool {
+        self.patient.is_some()
+    }
 }
 
 impl Waiting {
+    /// Answers that nothing was stored, and why.
+    fn refuse(self, error: &ServiceError) {
+        // The caller may have hung up.
+        match self.work {
+            Work::Submission(_, answer) | Work::ApiReport(_, answer) => {
+                let _ = answer.send(Err(error.clone()));
+            }
+            Work::Batch(_, answer) => {
+                let _ = answer.send(Err(error.clone()));
+            }
+        }
+    }
+
     fn records(&self) -> usize {
         match &self.work {
             Work::Submission(probed, _) => probed.report.records.len(),
@@ -272,10 +293,10 @@ impl Committer {
                     .map_err(|_| shutting_down())?;
                 let records =
                     room.acquire_many_owned(room_permits).await.map_err(|_| shutting_down())?;
-                Ok(Room { _records: records, _patient: Some(patient) })
+                Ok(Room { _records: records, patient: Some(patient) })
             }
             Admission::Refuse => match room.try_acquire_many_owned(room_permits) {
-                Ok(records) => Ok(Room { _records: records, _patient: None }),
+                Ok(records) => Ok(Room { _records: records, patient: None }),
                 Err(TryAcquireError::NoPermits) => {
                     Err(ServiceError::Overloaded { retry_after: RETRY_AFTER })
                 }

@@ -18,6 +18,9 @@ const DESCRIPTION_CHARS_MAX: usize = 256;
 /// Most characters of a member's name: over REST, callers make them up.
 const FIELD_CHARS_MAX: usize = 128;
 
+/// Suggested to callers when the store has to write out first what it has in memory.
+const BACKLOG_RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// One broken rule of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldViolation {
@@ -194,6 +197,11 @@ impl From<StoreError> for ServiceError {
             | StoreError::Report(ReportError::Overflow(_)) => {
                 Self::DataLoss(error.to_string().into())
             }
+            StoreError::Backlogged => Self::Overloaded { retry_after: BACKLOG_RETRY_AFTER },
+            StoreError::SnapshotTooOld => Self::TooManyQueries {
+                what: "the usage asked for changes faster than it can be read; ask for less of it at once".into(),
+                retry_after: Some(BACKLOG_RETRY_AFTER),
+            },
             StoreError::Unrepresentable(_) | StoreError::GivenUp => {
                 Self::Internal(error.to_string().into())
             }

@@ -198,6 +198,8 @@ impl Gate {
 pub(super) enum Mishap {
     Panic,
     Fail,
+    /// Has to write out first what it has in memory.
+    Backlog,
     /// Stores, but forgets a decision.
     Forget,
 }
@@ -271,6 +273,7 @@ impl UsageStore for TestStore {
         match self.mishap.lock().take() {
             Some(Mishap::Panic) => panic!("planned"),
             Some(Mishap::Fail) => Err(StoreError::Engine("/secret/path: planned".into())),
+            Some(Mishap::Backlog) => Err(StoreError::Backlogged),
             Some(Mishap::Forget) => {
                 let mut decisions = self.memory.commit(group, now)?;
                 decisions.submissions.last_mut().unwrap().pop();

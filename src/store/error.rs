@@ -34,6 +34,12 @@ pub enum StoreError {
     /// Whoever visited totals wants no more of them.
     #[error("the visit was given up")]
     GivenUp,
+    /// Nothing was stored: what is in memory has to be written out first. Another attempt, a moment later, may succeed.
+    #[error("more was stored than could be written out yet")]
+    Backlogged,
+    /// Totals changed faster than they could be read as of one moment.
+    #[error("totals changed faster than they could be read")]
+    SnapshotTooOld,
     /// A backup cannot be made.
     #[error(transparent)]
     CannotBackUp(#[from] BackupRefusal),

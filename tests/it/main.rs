@@ -45,6 +45,7 @@ mod network;
 mod outside_issuer;
 mod power_loss;
 mod rate_limits;
+mod reader_snapshot;
 mod report_recount;
 mod reports_api;
 mod rest;

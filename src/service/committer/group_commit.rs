@@ -1,6 +1,7 @@
 //! The loop behind the queue: takes what waits as one group, has it stored, and answers.
 
 use std::{
+    collections::VecDeque,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -22,8 +23,8 @@ pub(super) struct GroupCommit {
     clock: Arc<dyn Clock>,
     queue: mpsc::Receiver<Waiting>,
     group_records_max: usize,
-    // What did not fit the group before.
-    left_over: Option<Waiting>,
+    // What came before the queue: what did not fit the group, and, while the store is backlogged, those who wait.
+    deferred: VecDeque<Waiting>,
     group: CommitGroup,
     callers: Callers,
     // Dropped at the end, after the store: whoever watches it knows that the loop is over.
@@ -46,7 +47,7 @@ impl GroupCommit {
             clock,
             queue,
             group_records_max,
-            left_over: None,
+            deferred: VecDeque::new(),
             group: CommitGroup::default(),
             callers: Callers::default(),
             _running: running,
@@ -55,8 +56,13 @@ impl GroupCommit {
 
     /// Commits until the queue is closed and empty, or the store panics. Blocks.
     pub(super) fn run(mut self) {
-        while let Some(first) = self.left_over.take().or_else(|| self.queue.blocking_recv()) {
-            self.gather(first);
+        loop {
+            if self.has_nothing_to_do() {
+                self.deferred.extend(self.queue.blocking_recv());
+            }
+            if !self.gather() {
+                return;
+            }
             let outcome = self.store();
             if self.answer(outcome).is_break() {
                 return;
@@ -68,12 +74,12 @@ impl GroupCommit {
     /// dropped late was, and nobody heard of it.
     pub(super) async fn run_in_turn(mut self, commit_time: Duration) {
         loop {
-            let first = match self.left_over.take() {
-                Some(first) => Some(first),
-                None => self.queue.recv().await,
-            };
-            let Some(first) = first else { return };
-            self.gather(first);
+            if self.has_nothing_to_do() {
+                self.deferred.extend(self.queue.recv().await);
+            }
+            if !self.gather() {
+                return;
+            }
             tokio::time::sleep(commit_time / 2).await;
             let outcome = self.store();
             tokio::time::sleep(commit_time / 2).await;
@@ -83,17 +89,22 @@ impl GroupCommit {
         }
     }
 
-    /// Takes whatever waits, within the limit of a group.
-    fn gather(&mut self, first: Waiting) {
-        let mut records: usize = 0;
-        let mut next = Some(first);
-        while let Some(waiting) = next {
+    fn has_nothing_to_do(&self) -> bool {
+        self.callers.are_none() && self.deferred.is_empty()
+    }
+
+    /// Takes whatever waits, within the limit of a group. Whether there is anything to store.
+    fn gather(&mut self) -> bool {
+        let mut records = group_records(&self.group);
+        while let Some(waiting) = self.deferred.pop_front().or_else(|| self.queue.try_recv().ok()) {
             records = records.saturating_add(waiting.records());
+            if records > self.group_records_max && !self.callers.are_none() {
+                self.deferred.push_front(waiting);
+                break;
+            }
             self.callers.join(&mut self.group, waiting);
-            next = self.queue.try_recv().ok();
-            self.left_over = next
-                .take_if(|next| records.saturating_add(next.records()) > self.group_records_max);
         }
+        !self.callers.are_none()
     }
 
     fn store(&self) -> Outcome {
@@ -102,6 +113,10 @@ impl GroupCommit {
 
     /// Wakes the callers of the group. Whether to go on.
     fn answer(&mut self, outcome: Outcome) -> ControlFlow<()> {
+        if matches!(outcome, Ok(Err(StoreError::Backlogged))) {
+            self.shed();
+            return ControlFlow::Continue(());
+        }
         let group = std::mem::take(&mut self.group);
         let broken = match outcome {
             Ok(Ok(decisions)) if fits(&group, &decisions) => {
@@ -121,6 +136,32 @@ impl GroupCommit {
         // Nobody can tell what state the store is in. Ending the loop refuses all that follows.
         ControlFlow::Break(())
     }
+
+    /// Refuses the callers that do not wait; the others are stored when the store is ready again. After a shutdown has begun
+    /// nobody waits for that.
+    fn shed(&mut self) {
+        let error = ServiceError::from(StoreError::Backlogged);
+        let may_wait = !self.queue.is_closed();
+        self.callers.shed(&mut self.group, may_wait, &error);
+        while let Ok(waiting) = self.queue.try_recv() {
+            self.deferred.push_back(waiting);
+        }
+        // Refused in place: those who wait are bounded by their part of the queue.
+        for waiting in std::mem::take(&mut self.deferred) {
+            if may_wait && waiting.room.waits() {
+                self.deferred.push_back(waiting);
+            } else {
+                waiting.refuse(&error);
+            }
+        }
+    }
+}
+
+fn group_records(group: &CommitGroup) -> usize {
+    let records = group.submissions.iter().map(|probed| probed.report.records.len());
+    let events = group.api_reports.iter().map(|probed| probed.report.events.len());
+    let usages = group.batches.iter().map(|batch| batch.usages.len());
+    records.chain(events).chain(usages).sum()
 }
 
 /// Whether there is a decision for everything: one that is missing must not pass for acceptance.
@@ -141,6 +182,17 @@ struct Callers {
 }
 
 impl Callers {
+    fn are_none(&self) -> bool {
+        self.submissions.is_empty() && self.api_reports.is_empty() && self.batches.is_empty()
+    }
+
+    /// Refuses those that do not wait, and takes what they sent out of the group.
+    fn shed(&mut self, group: &mut CommitGroup, may_wait: bool, error: &ServiceError) {
+        shed(&mut group.submissions, &mut self.submissions, may_wait, error);
+        shed(&mut group.api_reports, &mut self.api_reports, may_wait, error);
+        shed(&mut group.batches, &mut self.batches, may_wait, error);
+    }
+
     fn join(&mut self, group: &mut CommitGroup, Waiting { work, room }: Waiting) {
         match work {
             Work::Submission(probed, answer) => {
@@ -168,6 +220,24 @@ impl Callers {
         answer_all(&mut self.submissions, std::iter::repeat_with(|| Err(error.clone())));
         answer_all(&mut self.api_reports, std::iter::repeat_with(|| Err(error.clone())));
         answer_all(&mut self.batches, std::iter::repeat_with(|| Err(error.clone())));
+    }
+}
+
+fn shed<W, T>(
+    sent: &mut Vec<W>,
+    callers: &mut Vec<(Answer<T>, Room)>,
+    may_wait: bool,
+    error: &ServiceError,
+) {
+    let all = std::mem::take(sent).into_iter().zip(std::mem::take(callers));
+    for (report, (caller, room)) in all {
+        if may_wait && room.waits() {
+            sent.push(report);
+            callers.push((caller, room));
+        } else {
+            // The caller may have hung up; nothing was stored.
+            let _ = caller.send(Err(error.clone()));
+        }
     }
 }
 

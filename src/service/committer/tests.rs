@@ -248,3 +248,53 @@ async fn a_caller_that_hangs_up_during_the_look_up_leaves_nothing_behind() {
     committer.submit(submission("acme", [2, 3]), Admission::Refuse).await.unwrap();
     assert!(!is_stored(&store, 0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backlogged_store_refuses_callers_but_those_that_wait() {
+    let store = TestStore::new();
+    let committer = start(&store, CommitterLimits { group_records_max: 2, ..limits(100) });
+    store.commit_gate.close();
+    store.plan(Mishap::Backlog);
+    let first = spawn(&committer, submission("acme", [0]), Admission::Refuse);
+    store.commit_gate.await_waiting(1);
+    let mut refused = vec![first];
+    let mut waiting = Vec::new();
+    // More than one group; not all of it is with the store when it refuses.
+    for number in 1..10 {
+        let admission = if number % 2 == 0 { Admission::Refuse } else { Admission::Wait };
+        let call = spawn(&committer, submission("acme", [number]), admission);
+        let kind = if number % 2 == 0 { &mut refused } else { &mut waiting };
+        kind.push(call);
+        while committer.queued_records() < number + 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+    store.commit_gate.open();
+    for call in refused {
+        let answer = call.await.unwrap();
+        assert!(is_overloaded(&answer), "{answer:?}");
+    }
+    for call in waiting {
+        assert_eq!(call.await.unwrap().unwrap(), [Decision::Accepted]);
+    }
+    assert_eq!(committer.queued_records(), 0);
+    assert!((0..10).all(|number| is_stored(&store, number) == (number % 2 == 1)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backlogged_store_at_shutdown_refuses_all() {
+    let store = TestStore::new();
+    let committer = start(&store, limits(100));
+    store.commit_gate.close();
+    store.plan(Mishap::Backlog);
+    let waiting = spawn(&committer, submission("acme", [0]), Admission::Wait);
+    store.commit_gate.await_waiting(1);
+    let stopping = Arc::clone(&committer);
+    let stopped = tokio::task::spawn_blocking(move || stopping.shut_down());
+    while committer.is_running() {
+        tokio::task::yield_now().await;
+    }
+    store.commit_gate.open();
+    assert!(is_overloaded(&waiting.await.unwrap()));
+    stopped.await.unwrap();
+}

@@ -8,7 +8,7 @@
 //!
 //! So flushes run one at a time, and whoever has staged much waits for one, which keeps fewer buffers on their way than there
 //! are threads. sled does not tell how many there are, so this is an estimate and no proof; should it ever fall short,
-//! `commit::watch` notices.
+//! `disk_watch` notices.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -16,6 +16,7 @@ use sled::IVec;
 use super::{
     backlog::Backlog,
     directory,
+    disk_watch::{DiskWatch, WriteUnderWay},
     durability::{LossWitness, SyncWitness},
     faults::{FaultPoint, Faults},
     head::Head,
@@ -38,6 +39,8 @@ pub(super) struct Engine {
     losses: LossWitness,
     faults: Faults,
     backlog: Backlog,
+    watch: DiskWatch,
+    disk_timeout: Duration,
 }
 
 /// A key and its value.
@@ -59,6 +62,8 @@ impl Engine {
             losses: directory::watch_losses(directory)?,
             faults: options.faults.clone(),
             backlog: Backlog::default(),
+            watch: DiskWatch::default(),
+            disk_timeout: options.disk_timeout,
         };
         directory::refuse_blobs(directory)?;
         directory::sync_settings(directory)?;
@@ -110,6 +115,7 @@ impl Engine {
             value.len()
         );
         self.writable()?;
+        let _under_way = self.watch.begin();
         self.db().insert(key, value).map_err(|error| self.write_error(&error))?;
         self.staged(1, value.len())
     }
@@ -117,6 +123,7 @@ impl Engine {
     /// Removes one entry, durable with the next flush.
     pub(super) fn unstage(&self, key: &[u8]) -> Result<(), StoreError> {
         self.writable()?;
+        let _under_way = self.watch.begin();
         self.db().remove(key).map_err(|error| self.write_error(&error))?;
         self.staged(1, 0)
     }
@@ -125,6 +132,7 @@ impl Engine {
     pub(super) fn stage_batch(&self, batch: Batch) -> Result<(), StoreError> {
         self.writable()?;
         let Batch { batch, entries, value_bytes } = batch;
+        let _under_way = self.watch.begin();
         self.db().apply_batch(batch).map_err(|error| self.write_error(&error))?;
         self.staged(entries, value_bytes)
     }
@@ -136,6 +144,7 @@ impl Engine {
 
     /// Returns once everything staged before is on the disk.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
+        let _under_way = self.watch.begin();
         self.backlog.flush(|| {
             self.writable()?;
             self.db().flush().map_err(|error| self.write_error(&error))?;
@@ -166,7 +175,19 @@ impl Engine {
         }
     }
 
+    /// Counts as one write, until the guard is dropped, what takes several steps.
+    pub(super) fn begin_write(&self) -> WriteUnderWay<'_> {
+        self.watch.begin()
+    }
+
     pub(super) fn status(&self) -> StoreStatus {
+        if self.watch.longest() > self.disk_timeout {
+            // Callers should not wait for it: they may find another server, and this one must be looked at.
+            self.fail(&format!(
+                "a write has taken more than {:?}: the disk does not answer, or sled waits for itself",
+                self.disk_timeout
+            ));
+        }
         self.failure
             .get()
             .map_or(StoreStatus::Ready, |reason| StoreStatus::Failed(Arc::clone(reason)))

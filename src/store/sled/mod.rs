@@ -17,6 +17,7 @@ mod commit;
 mod core;
 mod derived;
 mod directory;
+mod disk_watch;
 mod documents;
 mod durability;
 mod engine;
@@ -59,7 +60,7 @@ pub use verify::{
 };
 
 use self::{
-    commit::{LogEnd, watch::CommitWatch},
+    commit::LogEnd,
     core::Core,
     index::{
         flusher,
@@ -90,7 +91,6 @@ use crate::domain::{
 pub struct SledStore {
     core: Arc<Core>,
     end: Mutex<LogEnd>,
-    watch: CommitWatch,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -118,7 +118,6 @@ impl SledStore {
         let store = Self {
             core,
             end: Mutex::new(end),
-            watch: CommitWatch::new(),
             threads: Mutex::new(Vec::new()),
         };
         store.spawn("index-flusher", flusher::run)?;
@@ -195,7 +194,6 @@ impl UsageStore for SledStore {
 
     fn commit(&self, group: &CommitGroup, now: Timestamp) -> Result<CommitDecisions, StoreError> {
         let mut end = self.end.lock();
-        let _under_way = self.watch.begin();
         commit::commit(&self.core, &mut end, group, now)
     }
 
@@ -398,15 +396,7 @@ impl UsageStore for SledStore {
     }
 
     fn status(&self) -> StoreStatus {
-        let Core { engine, options, .. } = &*self.core;
-        if self.watch.taken() > options.commit_patience {
-            // Whatever it waits for, callers should not: they may find another server, and this one must be looked at.
-            engine.fail(&format!(
-                "a commit has taken more than {:?}: the disk does not answer, or sled waits for itself",
-                options.commit_patience
-            ));
-        }
-        engine.status()
+        self.core.engine.status()
     }
 
     fn statistics(&self) -> StoreStatistics {

@@ -21,6 +21,9 @@ pub struct StoreOptions {
     pub memtable_keys_max: usize,
     /// Rows of totals kept in memory before they are written out. Default 131,072.
     pub rollup_rows_max: usize,
+    /// Bytes of stored rows of totals that are kept for one reader when they are replaced while it reads. A reader that would
+    /// need more fails. Default 64 MiB, some 300,000 rows.
+    pub overwritten_bytes_max: usize,
     /// Bits of Bloom filter per stored uuid, the part of memory that grows with the store. Default 20:
     /// one needless page read per some three thousand lookups and run.
     pub filter_bits_per_key: u32,
@@ -31,8 +34,8 @@ pub struct StoreOptions {
     /// Merged runs that are kept for a backup that reads the index. If there come to be more, the backup fails: the manifest
     /// names them all, and is one value. Default 1000, which is some 300 million records.
     pub dead_runs_max: usize,
-    /// How long a commit may take. After that the store fails. Default 60 s.
-    pub commit_patience: Duration,
+    /// How long one write to the disk may take. After that the store fails. Default 60 s.
+    pub disk_timeout: Duration,
     /// Planted faults, for tests.
     pub faults: Faults,
 }
@@ -46,11 +49,12 @@ impl StoreOptions {
             cache_bytes: 96 << 20,
             memtable_keys_max: 448 << 10,
             rollup_rows_max: 128 << 10,
+            overwritten_bytes_max: 64 << 20,
             filter_bits_per_key: 20,
             merge_fan_in: 4,
             runs_max: 24,
             dead_runs_max: 1000,
-            commit_patience: Duration::from_mins(1),
+            disk_timeout: Duration::from_mins(1),
             faults: Faults::default(),
         }
     }

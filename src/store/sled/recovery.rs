@@ -52,7 +52,7 @@ pub(super) fn load(engine: Engine, options: StoreOptions) -> Result<(Core, LogEn
         return Err(missing(manifest.checkpoint).into());
     }
     let hasher = KeyHasher::new(&identity.hash_seed);
-    let rollups = Rollups::default();
+    let rollups = Rollups::new(&options);
     let mut live = Memtable::new(hasher, options.memtable_keys_max);
     let mut replay = Replay {
         engine: &engine,

@@ -6,7 +6,6 @@
 
 mod events;
 mod records;
-pub(super) mod watch;
 
 use std::hash::{BuildHasher as _, Hash};
 
@@ -227,6 +226,7 @@ fn write(
     entries: Vec<(Vec<u8>, Vec<u8>)>,
 ) -> Result<(), StoreError> {
     let engine = &core.engine;
+    let _under_way = engine.begin_write();
     engine.pass(FaultPoint::CommitWrite)?;
     if let ([(sequence, value)], []) = (values.as_slice(), entries.as_slice()) {
         // sled writes a batch in two parts, each with a sync of its own. One key needs no batch,

@@ -21,7 +21,7 @@ use crate::{
     domain::usage::LogSequence,
     store::{
         StoreError,
-        sled::{engine::Engine, options::StoreOptions, rollup::layer::FrozenLayer},
+        sled::{engine::Engine, options::StoreOptions, rollup::layer::FrozenLayers},
     },
 };
 
@@ -35,6 +35,8 @@ const TOLERATED_MERGE_MEMTABLES: u64 = 64;
 /// The longest that one commit is held up so that memtables fill no faster than they are written out.
 const BREATH_MAX: Duration = Duration::from_millis(100);
 const BREATH_STEP: Duration = Duration::from_millis(1);
+/// The longest that a commit waits until a memtable can be frozen. Then it is refused: its callers can do better than wait.
+const FREEZE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How often a waiting thread looks whether the store failed or closes.
 const WAIT_STEP: Duration = Duration::from_millis(50);
 
@@ -42,7 +44,7 @@ const WAIT_STEP: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(in crate::store::sled) struct Frozen {
     pub(in crate::store::sled) memtable: Arc<Memtable>,
-    pub(in crate::store::sled) layer: Arc<FrozenLayer>,
+    pub(in crate::store::sled) layer: Arc<FrozenLayers>,
 }
 
 /// A run that no manifest names any more and whose pages are to be removed.
@@ -196,19 +198,28 @@ impl Index {
     /// Waits until the background threads can take another memtable, then freezes the live one
     /// together with `freeze_layer`'s totals. Only the committer calls this, between commits: all of
     /// what it freezes is durable, so a run never gets ahead of the log.
+    ///
+    /// # Errors
+    /// [`StoreError::Backlogged`] if the background threads are too far behind; nothing is frozen then.
     pub(in crate::store::sled) fn freeze(
         &self,
         engine: &Engine,
-        freeze_layer: impl FnOnce() -> Arc<FrozenLayer>,
+        freeze_layer: impl FnOnce() -> Arc<FrozenLayers>,
     ) -> Result<(), StoreError> {
         let mut hands = self.hands.lock();
+        let mut steps_left = FREEZE_WAIT_MAX.as_millis() / WAIT_STEP.as_millis();
         while hands.to_flush.len() >= FROZEN_MAX || self.snapshot.load().runs.len() >= self.runs_max
         {
             engine.writable()?;
             if hands.stopping {
                 return Err(StoreError::Closed);
             }
-            self.changed.wait_for(&mut hands, WAIT_STEP);
+            if steps_left == 0 {
+                return Err(StoreError::Backlogged);
+            }
+            if self.changed.wait_for(&mut hands, WAIT_STEP).timed_out() {
+                steps_left -= 1;
+            }
         }
         let mut live = self.live.write();
         let fresh = Memtable::new(self.hasher, self.memtable_keys_max);

@@ -21,7 +21,7 @@ fn flush(core: &Core, frozen: &Arc<Frozen>) -> Result<(), StoreError> {
     let entries = frozen.memtable.sorted();
     // Totals may fill up without a single uuid: batches have none.
     if entries.is_empty() {
-        checkpoint::write_layer(&core.engine, &core.rollups, &frozen.layer)?;
+        checkpoint::write_layers(&core.engine, &core.rollups, &frozen.layer)?;
         core.engine.flush()?;
         index.publish_flush(&core.engine, frozen, None)?;
         core.rollups.forget(&frozen.layer);
@@ -39,7 +39,7 @@ fn flush(core: &Core, frozen: &Arc<Frozen>) -> Result<(), StoreError> {
         writer.push(key, sequence)?;
     }
     // The totals are flushed together with the run.
-    checkpoint::write_layer(&core.engine, &core.rollups, &frozen.layer)?;
+    checkpoint::write_layers(&core.engine, &core.rollups, &frozen.layer)?;
     let run = writer.finish(0)?;
     index.publish_flush(&core.engine, frozen, Some(run))?;
     core.rollups.forget(&frozen.layer);

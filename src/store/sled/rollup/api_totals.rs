@@ -27,7 +27,7 @@ pub(in crate::store::sled) fn read(
         periods: month_and_slot(query.days.start).0..=month_and_slot(query.days.end).0,
         wants: &|key| Ok(query.filter.matches(&key.api_series()?)),
     };
-    visit_rows(engine, rollups, &rows, |key, slots| {
+    visit_rows(engine, rollups, rows, |key, slots| {
         let series = key.api_series()?;
         for (slot, total) in slots {
             if let Some((day, class)) = api_day_of(key.period(), slot)

@@ -1,7 +1,7 @@
-//! Writing a frozen layer into the stored rows.
+//! Writing frozen layers into the stored rows.
 
 use super::{
-    layer::{FrozenLayer, Rollups, combine},
+    layer::{FrozenLayers, Rollups, combine},
     row::Row,
 };
 use crate::store::{
@@ -15,27 +15,34 @@ use crate::store::{
 /// Rows of one batch. sled holds its write lock for as long as a batch takes, so a batch is small.
 const ROWS_PER_BATCH: usize = 128;
 
-/// Adds every delta of `layer` to its row, batch by batch. Staged only: the caller flushes.
-pub(in crate::store::sled) fn write_layer(
+/// Adds every delta of `frozen` to its row, batch by batch. Staged only: the caller flushes. Waits for no reader: those
+/// whose snapshot is from before get the rows as they were.
+pub(in crate::store::sled) fn write_layers(
     engine: &Engine,
     rollups: &Rollups,
-    layer: &FrozenLayer,
+    frozen: &FrozenLayers,
 ) -> Result<(), StoreError> {
-    let mut rows = layer.rows.iter().peekable();
+    let layer = frozen.merged()?;
+    // All of them: a reader that comes later finds these layers frozen, or forgotten.
+    let readers = rollups.readers_before(frozen.through);
+    let mut rows = layer.iter().peekable();
     while rows.peek().is_some() {
         engine.pass(FaultPoint::RollupBatch)?;
         // Only this thread changes rows, so reading them needs no lock.
         let mut batch = Batch::default();
         for (key, delta) in rows.by_ref().take(ROWS_PER_BATCH) {
             let stored = match engine.get(key.as_bytes())? {
-                Some(value) => Row::decode(key.as_bytes(), &value)?,
+                Some(value) => {
+                    let row = Row::decode(key.as_bytes(), &value)?;
+                    readers.iter().for_each(|reader| reader.keep(key, &row, &value));
+                    row
+                }
                 None => Row::default(),
             };
-            let slots = combine(stored, std::slice::from_ref(delta))?;
-            let row = Row { included_through: layer.through, slots };
+            let slots = combine(stored, [delta])?;
+            let row = Row { included_through: frozen.through, slots };
             batch.put(key.as_bytes(), row.encode(key.as_bytes()));
         }
-        let _gate = rollups.checkpoint_gate.write();
         engine.stage_batch(batch)?;
     }
     Ok(())

@@ -17,3 +17,4 @@ pub(super) mod layer;
 pub(super) mod product_totals;
 pub(super) mod row;
 mod scan;
+pub(super) mod snapshot;

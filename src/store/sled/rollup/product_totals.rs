@@ -30,7 +30,7 @@ pub(in crate::store::sled) fn read(
             Ok(query.filter.matches(&series.target, &series.sku, &series.client))
         },
     };
-    visit_rows(engine, rollups, &rows, |key, slots| {
+    visit_rows(engine, rollups, rows, |key, slots| {
         let series = key.series()?;
         for (slot, total) in slots {
             let quarter = QuarterHour::from_day_and_slot(key.period(), slot);

@@ -25,6 +25,7 @@ use super::{
     rollup::{
         layer::combine,
         row::{Row, RowKey, Slots},
+        snapshot::RowRanges,
     },
 };
 use crate::{
@@ -370,9 +371,11 @@ impl Check<'_> {
 
     /// Compares stored totals, with what is in memory, against the recount.
     fn totals(&mut self, mut recounted: BTreeMap<RowKey, Slots>) -> Result<(), StoreError> {
-        let prefixes = [KeySpace::Rollup, KeySpace::AssetRollup, KeySpace::ApiRollup]
+        let mut prefixes = [KeySpace::Rollup, KeySpace::AssetRollup, KeySpace::ApiRollup]
             .map(|space| space.only().to_vec());
-        let (mut deltas, _) = self.core.rollups.collect(&prefixes, |_| Ok(true))?;
+        prefixes.sort_unstable();
+        let ranges = RowRanges { prefixes: prefixes.to_vec(), periods: i64::MIN..=i64::MAX };
+        let mut deltas = self.core.rollups.snapshot(ranges).deltas();
         let total = recounted.len() as u64;
         let stored = prefixes.iter().flat_map(|prefix| self.core.engine.prefix(prefix));
         for entry in stored {
