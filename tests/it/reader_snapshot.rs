@@ -32,9 +32,7 @@ use meterd::{
 
 use crate::support::{
     random::Random,
-    usage::{
-        Calls, caller, commit, event, organization, probed, record, submission, target,
-    },
+    usage::{Calls, caller, commit, event, organization, probed, record, submission, target},
 };
 
 const ORGANIZATIONS: [&str; 2] = ["alpha", "beta"];

@@ -115,11 +115,7 @@ impl SledStore {
     /// Starts the background threads.
     fn start(core: Core, end: LogEnd) -> Result<Self, OpenError> {
         let core = Arc::new(core);
-        let store = Self {
-            core,
-            end: Mutex::new(end),
-            threads: Mutex::new(Vec::new()),
-        };
+        let store = Self { core, end: Mutex::new(end), threads: Mutex::new(Vec::new()) };
         store.spawn("index-flusher", flusher::run)?;
         // Big merges take long; small ones must not wait for them.
         store.spawn("index-merger-0", |core| merger::run(core, |level| level == 0))?;

@@ -132,10 +132,8 @@ impl Rollups {
         let mut layers = self.layers.lock();
         layers.share_live();
         layers.rows = 0;
-        let frozen = FrozenLayers {
-            layers: std::mem::take(&mut layers.shared),
-            through: layers.through,
-        };
+        let frozen =
+            FrozenLayers { layers: std::mem::take(&mut layers.shared), through: layers.through };
         let frozen = Arc::new(frozen);
         layers.frozen.push(Arc::clone(&frozen));
         frozen
@@ -151,11 +149,8 @@ impl Rollups {
     pub(in crate::store::sled) fn snapshot(&self, ranges: RowRanges) -> Snapshot {
         let mut layers = self.layers.lock();
         layers.share_live();
-        let overwritten = Arc::new(OverwrittenRows::new(
-            layers.through,
-            ranges,
-            self.overwritten_bytes_max,
-        ));
+        let overwritten =
+            Arc::new(OverwrittenRows::new(layers.through, ranges, self.overwritten_bytes_max));
         // Here and not later: layers that are frozen from now on are beyond this snapshot.
         layers.readers.retain(|reader| reader.strong_count() > 0);
         layers.readers.push(Arc::downgrade(&overwritten));

@@ -1,10 +1,6 @@
 //! Visiting the rows of some series and periods, stored ones and those in memory, as of one moment.
 
-use std::{
-    collections::btree_map::Range,
-    iter::Peekable,
-    ops::RangeInclusive,
-};
+use std::{collections::btree_map::Range, iter::Peekable, ops::RangeInclusive};
 
 use super::{
     layer::{Delta, Layer, Rollups, combine},
