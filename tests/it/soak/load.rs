@@ -14,8 +14,10 @@ use std::{
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use meterd::api::pb::{
     meterd::v1::{
-        CreateOrganizationAggregatesJobRequest, GetOrganizationAggregatesJobRequest,
-        ListUsageRecordsRequest, usage_query_service_client::UsageQueryServiceClient,
+        ApiUsageEvent, CreateOrganizationAggregatesJobRequest,
+        GetOrganizationAggregatesJobRequest, ListUsageRecordsRequest, OrganizationAggregatesResult,
+        RecordApiUsageRequest, usage_ingest_service_client::UsageIngestServiceClient,
+        usage_query_service_client::UsageQueryServiceClient,
         usage_report_service_client::UsageReportServiceClient,
     },
     yandex::cloud::marketplace::metering::v1::image_product_usage_service_client::ImageProductUsageServiceClient,
@@ -41,6 +43,12 @@ const CONNECTIONS: usize = 4;
 const RECORDS_MAX: u64 = 4;
 /// Every eighth call is one of before, once more.
 const REPEATED_EVERY: u64 = 8;
+/// Events of one call that report API usage, each of a user who was never seen before: a row of totals each.
+const NEW_ROWS_PER_CALL: u64 = 1000;
+/// More than are kept in memory (131,072) before they are written out.
+const NEW_ROWS_PER_LIFE: u64 = 150_000;
+/// What they report, apart from the server's own calls.
+const NEW_ROWS_TEMPLATE: &str = "/soak/{user}";
 /// How often somebody connects to ask how much there is.
 const QUESTION_PERIOD: Duration = Duration::from_millis(100);
 /// How often a result is computed, and read.
@@ -53,6 +61,8 @@ pub struct Load {
     unanswered: Mutex<BTreeSet<u64>>,
     acknowledged: AtomicU64,
     sent: AtomicU64,
+    /// Calls that report API usage, of which only the last one can be unanswered.
+    event_calls: AtomicU64,
 }
 
 impl Load {
@@ -63,7 +73,38 @@ impl Load {
             unanswered: Mutex::default(),
             acknowledged: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            event_calls: AtomicU64::new(0),
         }
+    }
+
+    /// Rows of API usage that answered calls have made.
+    pub fn new_rows(&self) -> u64 {
+        self.event_calls.load(Ordering::SeqCst) * NEW_ROWS_PER_CALL
+    }
+
+    /// Reports the next users' calls, or, after a call that was not answered, the same once more.
+    async fn send_new_rows(&self, connection: Authed) -> Result<(), Status> {
+        let call = self.event_calls.load(Ordering::SeqCst);
+        let timestamp = Some(std::time::SystemTime::now().into());
+        let events = (0..NEW_ROWS_PER_CALL).map(|number| {
+            let number = call * NEW_ROWS_PER_CALL + number;
+            ApiUsageEvent {
+                uuid: Uuid::from_u64_pair(self.seed, number).to_string(),
+                user_id: format!("user-{number}"),
+                template_uri: NEW_ROWS_TEMPLATE.into(),
+                http_method: "GET".into(),
+                status: 200,
+                timestamp,
+                ..Default::default()
+            }
+        });
+        let request = RecordApiUsageRequest { events: events.collect(), ..Default::default() };
+        let response = UsageIngestServiceClient::new(connection).record_api_usage(request).await?;
+        let response = response.into_inner();
+        let answered = response.accepted_count as usize + response.rejected.len();
+        assert_eq!(answered as u64, NEW_ROWS_PER_CALL);
+        self.event_calls.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Records in calls that were answered.
@@ -124,6 +165,16 @@ impl Load {
             send(&mut server.image(), &uuids).await.unwrap();
             self.answered(call, &uuids);
         }
+        // The last one may not have been answered.
+        self.send_new_rows(server.authed()).await.unwrap();
+    }
+
+    /// Calls that the server has counted of those that made new rows.
+    pub async fn counted_new_rows(&self, server: &MeterdProcess) -> u64 {
+        let result = aggregate(server.authed()).await.unwrap();
+        let of_template =
+            result.entities.iter().filter(|row| row.template_uri.as_deref() == Some(NEW_ROWS_TEMPLATE));
+        of_template.map(|row| row.request_count.unwrap_or_default() as u64).sum()
     }
 }
 
@@ -180,7 +231,10 @@ impl Callers {
             tasks.spawn(Arc::clone(&shared).write(connection, caller as u64));
         }
         tasks.spawn(Arc::clone(&shared).ask(server.api));
-        tasks.spawn(Arc::clone(&shared).compute(server.authed()));
+        tasks.spawn(Arc::clone(&shared).compute(server.authed(), JOB_PERIOD));
+        tasks.spawn(Arc::clone(&shared).make_rows(server.authed()));
+        // Without a pause: there is a query under way at all times while rows arrive.
+        tasks.spawn(Arc::clone(&shared).compute(server.authed(), Duration::ZERO));
         Self { shared, tasks }
     }
 
@@ -254,39 +308,50 @@ impl Shared {
         }
     }
 
+    /// Makes new rows of totals, so many that they are written out while queries read them.
+    async fn make_rows(self: Arc<Self>, connection: Authed) {
+        let before = self.load.new_rows();
+        while self.load.new_rows() - before < NEW_ROWS_PER_LIFE {
+            let made = self.load.send_new_rows(connection.clone()).await;
+            if !self.goes_on(made) {
+                return;
+            }
+        }
+    }
+
     /// Has results computed that are kept for a day.
-    async fn compute(self: Arc<Self>, connection: Authed) {
-        let day = Timestamp::now().to_zoned(TimeZone::UTC).date();
-        let request = CreateOrganizationAggregatesJobRequest {
-            interval: format!("{}/{}", day.saturating_sub(1.day()), day.saturating_add(1.day())),
-            metrics: vec!["Requests".into()],
-            group_by: vec!["TemplateUri".into()],
-            ..Default::default()
-        };
-        let mut client = UsageQueryServiceClient::new(connection);
+    async fn compute(self: Arc<Self>, connection: Authed, pause: Duration) {
         loop {
-            let computed = async {
-                let job = client.create_organization_aggregates_job(request.clone()).await?;
-                let request = GetOrganizationAggregatesJobRequest {
-                    job_id: job.into_inner().id,
-                    ..Default::default()
-                };
-                while client
-                    .get_organization_aggregates_job(request.clone())
-                    .await?
-                    .get_ref()
-                    .query_status
-                    != "Succeeded"
-                {
-                    sleep(QUESTION_PERIOD).await;
-                }
-                Ok(())
-            };
-            let computed = computed.await;
+            let computed = aggregate(connection.clone()).await.map(|_| ());
             if !self.goes_on(computed) {
                 return;
             }
-            sleep(JOB_PERIOD).await;
+            sleep(pause).await;
+        }
+    }
+}
+
+/// How many calls there were of each template, yesterday and today, and today may become tomorrow meanwhile.
+async fn aggregate(connection: Authed) -> Result<OrganizationAggregatesResult, Status> {
+    let day = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let request = CreateOrganizationAggregatesJobRequest {
+        interval: format!("{}/{}", day.saturating_sub(1.day()), day.saturating_add(1.day())),
+        metrics: vec!["Requests".into()],
+        group_by: vec!["TemplateUri".into()],
+        ..Default::default()
+    };
+    let mut client = UsageQueryServiceClient::new(connection);
+    let job = client.create_organization_aggregates_job(request).await?;
+    let request = GetOrganizationAggregatesJobRequest {
+        job_id: job.into_inner().id,
+        ..Default::default()
+    };
+    loop {
+        let result = client.get_organization_aggregates_job(request.clone()).await?.into_inner();
+        match result.query_status.as_str() {
+            "Succeeded" => return Ok(result),
+            "Queued" | "Running" => sleep(QUESTION_PERIOD).await,
+            ended => panic!("a query is {ended}: {:?}", result.error_body),
         }
     }
 }

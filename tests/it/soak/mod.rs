@@ -28,7 +28,7 @@ const SAMPLE_PERIOD: Duration = Duration::from_millis(500);
 /// What the filters of the index take for each uuid, twice for when they are merged, and half as much again for what is not
 /// full.
 const MEMORY_OF_RECORD_BYTES: u64 = 8;
-/// Memtables and caches, which fill in the first minutes of each life.
+/// Memtables, rows of totals and caches, which fill in the first minutes of each life.
 const MEMORY_OF_LIFE_BYTES: u64 = 320 << 20;
 /// Connections of callers come and go within so many.
 const DESCRIPTORS_SPREAD: usize = 8;
@@ -66,10 +66,10 @@ async fn what_is_there_for_long_stays_as_it_is() {
         let (paced_since, before) = (Instant::now(), callers.calls());
         while paced_since.elapsed() < span - span / FULL_LOAD_PART {
             tokio::time::sleep(SAMPLE_PERIOD).await;
-            samples.take(load.acknowledged_records());
+            samples.take(load.acknowledged_records() + load.new_rows());
         }
         let reached = (callers.calls() - before) as f64 / paced_since.elapsed().as_secs_f64();
-        let life = samples.end(load.acknowledged_records());
+        let life = samples.end(load.acknowledged_records() + load.new_rows());
         eprintln!("life {number}: {reached:.0} of {most:.0} calls/s, {life}");
         past.push(life);
         callers.expect_end();
@@ -88,6 +88,8 @@ async fn what_is_there_for_long_stays_as_it_is() {
     let server = start();
     load.settle(&server).await;
     assert_eq!(server.counted().await, load.sent_records());
+    eprintln!("soak: {} rows of totals were new", load.new_rows());
+    assert_eq!(load.counted_new_rows(&server).await, load.new_rows());
     let process = server.id();
     assert!(server.terminate(process), "SIGTERM ends with 0");
     assert_verified(&data_dir);
