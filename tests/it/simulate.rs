@@ -80,7 +80,14 @@ fn assert_checked(report: &Value) {
         assert!(line["checked"].as_u64().unwrap() > 0, "{line} in {report:#}");
         assert_eq!(line["violated"], 0, "{line}");
     }
-    for name in ["catalog changes", "crashes", "failed writes", "full disks", "restarts"] {
+    for name in [
+        "catalog changes",
+        "crashes",
+        "failed writes",
+        "full disks",
+        "queries held while clients call",
+        "restarts",
+    ] {
         let count = report["simulated"]["server"][name].as_u64().unwrap_or_default();
         assert!(count > 0, "{name} in {report:#}");
     }

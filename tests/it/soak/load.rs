@@ -14,9 +14,9 @@ use std::{
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use meterd::api::pb::{
     meterd::v1::{
-        ApiUsageEvent, CreateOrganizationAggregatesJobRequest,
-        GetOrganizationAggregatesJobRequest, ListUsageRecordsRequest, OrganizationAggregatesResult,
-        RecordApiUsageRequest, usage_ingest_service_client::UsageIngestServiceClient,
+        ApiUsageEvent, CreateOrganizationAggregatesJobRequest, GetOrganizationAggregatesJobRequest,
+        ListUsageRecordsRequest, OrganizationAggregatesResult, RecordApiUsageRequest,
+        usage_ingest_service_client::UsageIngestServiceClient,
         usage_query_service_client::UsageQueryServiceClient,
         usage_report_service_client::UsageReportServiceClient,
     },
@@ -172,8 +172,10 @@ impl Load {
     /// Calls that the server has counted of those that made new rows.
     pub async fn counted_new_rows(&self, server: &MeterdProcess) -> u64 {
         let result = aggregate(server.authed()).await.unwrap();
-        let of_template =
-            result.entities.iter().filter(|row| row.template_uri.as_deref() == Some(NEW_ROWS_TEMPLATE));
+        let of_template = result
+            .entities
+            .iter()
+            .filter(|row| row.template_uri.as_deref() == Some(NEW_ROWS_TEMPLATE));
         of_template.map(|row| row.request_count.unwrap_or_default() as u64).sum()
     }
 }
@@ -342,10 +344,8 @@ async fn aggregate(connection: Authed) -> Result<OrganizationAggregatesResult, S
     };
     let mut client = UsageQueryServiceClient::new(connection);
     let job = client.create_organization_aggregates_job(request).await?;
-    let request = GetOrganizationAggregatesJobRequest {
-        job_id: job.into_inner().id,
-        ..Default::default()
-    };
+    let request =
+        GetOrganizationAggregatesJobRequest { job_id: job.into_inner().id, ..Default::default() };
     loop {
         let result = client.get_organization_aggregates_job(request.clone()).await?.into_inner();
         match result.query_status.as_str() {

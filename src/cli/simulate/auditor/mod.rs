@@ -3,6 +3,7 @@
 mod answers;
 mod api_usage;
 mod assets;
+mod held_reader;
 mod invariant;
 mod ledger;
 mod maps;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use super::{model::Model, plan::Plan, world::World};
 
 pub(super) use self::{
+    held_reader::HeldReader,
     invariant::{Invariant, Tally},
     ledger::Ledger,
     totals::Accounts,

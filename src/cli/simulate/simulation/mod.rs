@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    auditor::{Auditor, Books, Invariant},
+    auditor::{Auditor, Books, HeldReader, Invariant},
     clients::{Call, Clients, Moment},
     figures::Figures,
     model::Model,
@@ -38,6 +38,8 @@ pub(super) struct Simulation {
     crashes: u64,
     /// Whether the engine was ended for good.
     is_over: bool,
+    /// A query that is under way while clients call.
+    held: Option<HeldReader>,
 }
 
 impl Simulation {
@@ -57,6 +59,7 @@ impl Simulation {
             clock_error: SignedDuration::ZERO,
             crashes: 0,
             is_over: false,
+            held: None,
             plan,
             world,
         };
@@ -92,6 +95,12 @@ impl Simulation {
         let is_fresh = matches!(incident, Some(Incident::DiskFull(_) | Incident::Crash(Some(_))));
         let at = Moment { round, truth, server: self.world.now(), is_fresh };
         let calls = self.clients.calls(at, &self.model, &mut self.figures)?;
+        if incident.is_some() {
+            // The engine does not close before its readers are done.
+            self.end_held_reader()?;
+        } else if self.held.is_none() {
+            self.begin_held_reader(round)?;
+        }
         match incident {
             None => self.make(&calls)?,
             Some(Incident::CleanRestart) => {
@@ -123,6 +132,26 @@ impl Simulation {
         Ok(())
     }
 
+    /// Begins a query that goes on until something happens to the engine, or the day is over.
+    fn begin_held_reader(&mut self, round: u64) -> anyhow::Result<()> {
+        let organizations = &self.plan.organizations;
+        let place = usize::try_from(round).unwrap_or_default() % organizations.len().max(1);
+        let organization = organizations.get(place).context("no organization")?.clone();
+        let (_, books) = self.audit();
+        self.held = HeldReader::begin(books, &organization)?;
+        if self.held.is_some() {
+            self.figures.count("server", "queries held while clients call", 1);
+        }
+        Ok(())
+    }
+
+    fn end_held_reader(&mut self) -> anyhow::Result<()> {
+        match self.held.take() {
+            Some(held) => self.auditor.held_reader(held),
+            None => Ok(()),
+        }
+    }
+
     /// Whoever compares, and what.
     fn audit(&mut self) -> (&mut Auditor, Books<'_>) {
         let Self { plan, model, world, auditor, .. } = self;
@@ -135,6 +164,7 @@ impl Simulation {
 
     /// What is cheap enough for every day.
     fn close_of_day(&mut self, day: u32, truth: Timestamp) -> anyhow::Result<()> {
+        self.end_held_reader()?;
         let (auditor, books) = self.audit();
         auditor.recent_sums(books)?;
         auditor.recent_days(books, day as usize)?;
