@@ -23,7 +23,6 @@ use meterd::{
         catalogs::Catalogs,
         clock::SystemClock,
         committer::{Committer, CommitterLimits},
-        execution::Execution,
         product_usage::ProductUsage,
         reports::Reports,
         usage_batches::UsageBatches,
@@ -75,7 +74,8 @@ pub(crate) async fn router(store: Arc<dyn UsageStore>, meters_itself: bool) -> B
     let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit)).unwrap());
     let access =
         Arc::new(Access::load(Arc::clone(&store), clock.clone(), Arc::clone(&audit)).unwrap());
-    let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit), Execution::Threads));
+    let reads = Arc::clone(committer.reads());
+    let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit), reads));
     put_catalog(&catalogs).await;
     let api_usage =
         ApiUsage::new(Arc::clone(&committer), clock.clone(), AcceptanceWindow::default());

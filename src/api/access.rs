@@ -27,6 +27,7 @@ use crate::{
         access::{Access, NewClient, require_operator},
         audit::AuditTrail,
         clock::Clock,
+        store_reads::StoreReads,
     },
 };
 
@@ -35,6 +36,7 @@ use crate::{
 pub(super) struct AccessHandler {
     pub(super) access: Arc<Access>,
     pub(super) audit: Arc<AuditTrail>,
+    pub(super) reads: Arc<StoreReads>,
     pub(super) tokens: Arc<AccessTokens>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -267,7 +269,8 @@ impl AccessService for AccessHandler {
         let organization =
             self.access.reach(&actor, &organization_id).map_err(status::from_service)?;
         let page = page_from_proto(page_size, page_token);
-        let page = self.audit.list(&organization, &page).await.map_err(status::from_service)?;
+        let events = self.audit.list(&self.reads, &actor.caller, &organization, &page).await;
+        let page = events.map_err(status::from_service)?;
         Ok(Response::new(ListAuditEventsResponse {
             events: page.items.into_iter().map(convert::event_to_proto).collect(),
             next_page_token: page.next_page_token,

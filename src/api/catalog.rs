@@ -127,10 +127,10 @@ impl CatalogService for CatalogHandler {
         &self,
         request: Request<ListAssetsRequest>,
     ) -> Result<Response<ListAssetsResponse>, Status> {
-        let organization = principal(&request)?.caller.organization;
+        let caller = principal(&request)?.caller;
         let ListAssetsRequest { page_size, page_token } = request.into_inner();
         let page = convert::page_from_proto(page_size, page_token);
-        let page = self.assets.list(&organization, &page).await.map_err(status::from_service)?;
+        let page = self.assets.list(&caller, &page).await.map_err(status::from_service)?;
         Ok(Response::new(ListAssetsResponse {
             assets: page.items.into_iter().map(convert::asset_to_proto).collect(),
             next_page_token: page.next_page_token,
@@ -141,9 +141,9 @@ impl CatalogService for CatalogHandler {
         &self,
         request: Request<GetAssetRequest>,
     ) -> Result<Response<GetAssetResponse>, Status> {
-        let organization = principal(&request)?.caller.organization;
+        let caller = principal(&request)?.caller;
         let id = request.into_inner().asset_id;
-        let asset = self.assets.asset(&organization, &id).await.map_err(status::from_service)?;
+        let asset = self.assets.asset(&caller, &id).await.map_err(status::from_service)?;
         Ok(Response::new(GetAssetResponse { asset: Some(convert::asset_to_proto(asset)) }))
     }
 

@@ -1,6 +1,9 @@
 //! What is counted about calls. Label values come from fixed sets: nothing a caller sends becomes one.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -18,7 +21,7 @@ use crate::{
     domain::{api_usage::EventRejection, verdict::RejectionReason},
     service::{
         FirstBatch, ServiceError, access_log::Tally, api_usage::EventVerdict,
-        product_usage::RecordVerdict,
+        product_usage::RecordVerdict, store_reads::ReadStatistics,
     },
     store::StoreStatistics,
 };
@@ -42,6 +45,16 @@ struct VerdictLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PurposeLabels {
+    purpose: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -78,6 +91,8 @@ pub struct Metrics {
     /// Attempts to read an outside issuer's keys that failed.
     pub issuer_key_failures: Counter,
     queued_records: Gauge,
+    queued_reads: Family<PurposeLabels, Gauge>,
+    reads_refused: Family<LimitLabels, Counter>,
     store_records: Gauge,
     store_sequence: Gauge,
     store_writable: Gauge,
@@ -121,6 +136,8 @@ impl Metrics {
             tls_reload_failures: Counter::default(),
             issuer_key_failures: Counter::default(),
             queued_records: Gauge::default(),
+            queued_reads: Family::default(),
+            reads_refused: Family::default(),
             store_records: Gauge::default(),
             store_sequence: Gauge::default(),
             store_writable: Gauge::default(),
@@ -195,6 +212,16 @@ impl Metrics {
             self.issuer_key_failures.clone(),
         );
         to.register("queued_records", "Records waiting to be stored", self.queued_records.clone());
+        to.register(
+            "queued_reads",
+            "Reads of the store waiting for a thread: for an answer, for a write, or to look uuids up",
+            self.queued_reads.clone(),
+        );
+        to.register(
+            "reads_refused",
+            "Reads refused because too many of the organization or of the client were waiting",
+            self.reads_refused.clone(),
+        );
         to.register("store_records", "Records stored", self.store_records.clone());
         to.register("store_sequence", "Last log sequence", self.store_sequence.clone());
         to.register(
@@ -310,6 +337,24 @@ impl Metrics {
         self.index_bytes.set(number(store.index_bytes));
         self.background_bytes.set(number(store.background_bytes_owed));
         self.disk_bytes.set(store.disk_bytes as f64);
+    }
+
+    /// Takes over how many reads wait and were refused, just before a scrape.
+    pub fn observe_reads(&self, reads: &ReadStatistics) {
+        for (purpose, queued) in [
+            ("answer", reads.queued_answers),
+            ("write", reads.queued_for_writes),
+            ("probe", reads.queued_probes),
+        ] {
+            let gauge = self.queued_reads.get_or_create(&PurposeLabels { purpose });
+            gauge.set(i64::try_from(queued).unwrap_or(i64::MAX));
+        }
+        for (limit, refused) in
+            [("organization", reads.refused_of_organizations), ("client", reads.refused_of_clients)]
+        {
+            let counter = self.reads_refused.get_or_create(&LimitLabels { limit });
+            counter.inner().store(refused, Ordering::Relaxed);
+        }
     }
 
     /// Everything in the OpenMetrics text format.

@@ -201,8 +201,13 @@ pub fn api_router(
         tokens: Arc::clone(&tokens),
         clock: Arc::clone(&clock),
     };
-    let access =
-        AccessHandler { access, audit, tokens: Arc::clone(&tokens), clock: Arc::clone(&clock) };
+    let access = AccessHandler {
+        access,
+        audit,
+        reads: Arc::clone(reports.reads()),
+        tokens: Arc::clone(&tokens),
+        clock: Arc::clone(&clock),
+    };
     let token_endpoint =
         TokenEndpoint::new(clients, tokens, Arc::clone(&clock), limits.strangers_in_flight_max);
     let rates = Arc::new(ClientRates::new(limits.client_rate));

@@ -87,6 +87,12 @@ pub(super) fn from_service(error: ServiceError) -> Status {
         ServiceError::TooManyQueries { ref what, retry_after } => {
             with_reason(Code::ResourceExhausted, what.clone(), "TOO_MANY_QUERIES", retry_after)
         }
+        ServiceError::TooManyReads { retry_after, .. } => with_reason(
+            Code::ResourceExhausted,
+            error.to_string(),
+            "READ_QUEUE_FULL",
+            Some(retry_after),
+        ),
         ServiceError::Overloaded { retry_after } => with_reason(
             Code::ResourceExhausted,
             "too many records are waiting to be stored; nothing of this request was, try again later",

@@ -151,6 +151,15 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_GROUP_RECORDS_MAX", value_name = "N")]
     pub group_records_max: Option<usize>,
 
+    /// Threads on which the store is read for answers; one organization gets half of them at most [default: 4]
+    #[arg(long, env = "METERD_READ_THREADS", value_name = "N")]
+    pub read_threads: Option<usize>,
+
+    /// Reads of one organization that may wait for such a thread before more are refused; one client may have three
+    /// quarters of them [default: 256]
+    #[arg(long, env = "METERD_QUEUED_READS_MAX", value_name = "N")]
+    pub queued_reads_max: Option<usize>,
+
     /// Largest message, after decompression [default: 4MiB]
     #[arg(long, env = "METERD_MESSAGE_SIZE_MAX", value_name = "SIZE")]
     pub message_size_max: Option<ByteSize>,
@@ -253,6 +262,8 @@ impl ServeOptions {
             memtable_keys_max,
             queued_records_max,
             group_records_max,
+            read_threads,
+            queued_reads_max,
             message_size_max,
             large_requests_max,
             request_timeout,

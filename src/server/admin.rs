@@ -56,6 +56,7 @@ async fn readiness(State(admin): State<Admin>) -> (StatusCode, String) {
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let writable = admin.store.status() == StoreStatus::Ready;
     admin.metrics.observe(&admin.store.statistics(), writable, admin.committer.queued_records());
+    admin.metrics.observe_reads(&admin.committer.reads().statistics());
     match admin.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

@@ -206,21 +206,22 @@ impl<L: Listener> Server<L> {
         let execution = config.execution;
         let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
         let metrics = Arc::new(Metrics::new());
-        let audit = Arc::new(AuditTrail::new(Arc::clone(&store), Arc::clone(&clock)));
-        let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit))?);
-        let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit), execution));
-        let access = Access::load(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&audit))?;
-        let access = Arc::new(access);
-        let keys = match &config.signing_keys {
-            Some(file) => SigningKeys::open(file, clock.now())?,
-            None => SigningKeys::ephemeral()?,
-        };
         let committer = Committer::start_with(
             Arc::clone(&store),
             Arc::clone(&clock),
             config.committer,
             execution,
         )?;
+        let audit = Arc::new(AuditTrail::new(Arc::clone(&store), Arc::clone(&clock)));
+        let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit))?);
+        let reads = Arc::clone(committer.reads());
+        let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit), reads));
+        let access = Access::load(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&audit))?;
+        let access = Arc::new(access);
+        let keys = match &config.signing_keys {
+            Some(file) => SigningKeys::open(file, clock.now())?,
+            None => SigningKeys::ephemeral()?,
+        };
         let api_usage = ApiUsage::new(Arc::clone(&committer), Arc::clone(&clock), config.window);
         let api_usage = Arc::new(api_usage);
         let self_metering = config

@@ -3,22 +3,20 @@
 use std::sync::Arc;
 
 use super::{
-    FieldViolation, Page, PageRequest, ServiceError, audit::AuditTrail, execution::Execution,
+    FieldViolation, Page, PageRequest, ServiceError, audit::AuditTrail, committer::Admission,
     page::PageTokens, store_reads::StoreReads,
 };
 use crate::{
     domain::{
         asset::Asset,
         audit::{Actor, AuditAction},
+        caller::Caller,
         catalog::State,
-        id::{AssetId, OrganizationId},
+        id::AssetId,
         limits::{ASSETS_PER_APPLY_MAX, NAME_CHARS_MAX},
     },
     store::UsageStore,
 };
-
-/// Threads that may look assets up at once.
-const READ_THREADS_MAX: usize = 4;
 
 /// An asset as the caller wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +44,7 @@ pub struct AssetChanges {
 pub struct Assets {
     store: Arc<dyn UsageStore>,
     audit: Arc<AuditTrail>,
-    reads: StoreReads,
+    reads: Arc<StoreReads>,
     // Held from reading what is there to writing what shall be.
     changing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -58,10 +56,9 @@ impl std::fmt::Debug for Assets {
 }
 
 impl Assets {
-    /// The assets of a store.
+    /// The assets of a store, which is read by `reads`.
     #[must_use]
-    pub fn new(store: Arc<dyn UsageStore>, audit: Arc<AuditTrail>, execution: Execution) -> Self {
-        let reads = StoreReads::new(Arc::clone(&store), READ_THREADS_MAX, execution);
+    pub fn new(store: Arc<dyn UsageStore>, audit: Arc<AuditTrail>, reads: Arc<StoreReads>) -> Self {
         Self { store, audit, reads, changing: Arc::new(tokio::sync::Mutex::new(())) }
     }
 
@@ -116,18 +113,19 @@ impl Assets {
     /// [`ServiceError::InvalidArgument`] if size or token of the page are wrong.
     pub async fn list(
         &self,
-        organization: &OrganizationId,
+        caller: &Caller,
         page: &PageRequest,
     ) -> Result<Page<Asset>, ServiceError> {
+        let organization = &caller.organization;
         let tokens = PageTokens::new(self.store.token_key(), &("assets", organization.as_str()))?;
         let size = page.size()?;
         let after: Option<String> = tokens.decode(&page.page_token)?;
         let after = after.and_then(|id| AssetId::new(&id).ok());
         let organization = organization.clone();
-        let mut items = self
-            .reads
-            .run(move |store| store.assets_after(&organization, after.as_ref(), size + 1))
-            .await?;
+        let read = move |store: &dyn UsageStore| {
+            store.assets_after(&organization, after.as_ref(), size + 1)
+        };
+        let mut items = self.reads.answer(caller, Admission::Refuse, read).await?;
         let more = items.len() > size;
         items.truncate(size);
         let next_page_token = match items.last() {
@@ -141,15 +139,12 @@ impl Assets {
     ///
     /// # Errors
     /// [`ServiceError::NotFound`].
-    pub async fn asset(
-        &self,
-        organization: &OrganizationId,
-        id: &str,
-    ) -> Result<Asset, ServiceError> {
+    pub async fn asset(&self, caller: &Caller, id: &str) -> Result<Asset, ServiceError> {
         let missing = || ServiceError::not_found("asset", id);
         let wanted = AssetId::new(id).map_err(|_| missing())?;
-        let organization = organization.clone();
-        let found = self.reads.run(move |store| store.assets(&organization, &[wanted])).await?;
+        let organization = caller.organization.clone();
+        let read = move |store: &dyn UsageStore| store.assets(&organization, &[wanted]);
+        let found = self.reads.answer(caller, Admission::Refuse, read).await?;
         found.into_iter().next().flatten().ok_or_else(missing)
     }
 
@@ -158,19 +153,27 @@ impl Assets {
     /// # Errors
     /// [`ServiceError::NotFound`].
     pub async fn delete(&self, actor: &Actor, id: &str) -> Result<(), ServiceError> {
-        let changing = Arc::clone(&self.changing).lock_owned().await;
+        let missing = || ServiceError::not_found("asset", id);
+        let asset = AssetId::new(id).map_err(|_| missing())?;
         let organization = actor.caller.organization.clone();
-        let asset = self.asset(&organization, id).await?;
+        let changing = Arc::clone(&self.changing).lock_owned().await;
         let (store, audit, actor) =
             (Arc::clone(&self.store), Arc::clone(&self.audit), actor.clone());
         let writing = tokio::task::spawn_blocking(move || {
+            // Read here rather than in turn with other reads: whoever changes assets next waits for this.
+            let found = store.assets(&organization, std::slice::from_ref(&asset))?;
+            if found.iter().all(Option::is_none) {
+                return Ok(false);
+            }
             let action = AuditAction::AssetDeleted;
-            let told = audit.tell(&organization, &actor, action, asset.id.as_str(), "")?;
-            store.write_assets(&organization, &[], &[asset.id], &[told])?;
+            let told = audit.tell(&organization, &actor, action, asset.as_str(), "")?;
+            store.write_assets(&organization, &[], &[asset], &[told])?;
             drop(changing);
-            Ok(())
+            Ok::<_, ServiceError>(true)
         });
-        writing.await.map_err(|error| ServiceError::Internal(error.to_string().into()))?
+        let was_there =
+            writing.await.map_err(|error| ServiceError::Internal(error.to_string().into()))??;
+        if was_there { Ok(()) } else { Err(missing()) }
     }
 
     /// Which of the assets take new usage, in the order of `ids`.
@@ -179,11 +182,12 @@ impl Assets {
     /// [`ServiceError`] if the store cannot be read.
     pub(super) async fn take_usage(
         &self,
-        organization: &OrganizationId,
+        caller: &Caller,
         ids: Vec<AssetId>,
     ) -> Result<Vec<bool>, ServiceError> {
-        let organization = organization.clone();
-        let found = self.reads.run(move |store| store.assets(&organization, &ids)).await?;
+        let organization = caller.organization.clone();
+        let read = move |store: &dyn UsageStore| store.assets(&organization, &ids);
+        let found = self.reads.for_write(caller, read).await?;
         let takes_usage =
             |asset: Option<Asset>| asset.is_some_and(|asset| asset.state == State::Active);
         Ok(found.into_iter().map(takes_usage).collect())

@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::{Page, PageRequest, ServiceError, clock::Clock, page::PageTokens};
+use super::{
+    Page, PageRequest, ServiceError, clock::Clock, committer::Admission, page::PageTokens,
+    store_reads::StoreReads,
+};
 use crate::{
     domain::{
         audit::{Actor, AuditAction, AuditEvent},
@@ -124,13 +127,15 @@ impl AuditTrail {
         Ok(next)
     }
 
-    /// Events of an organization, the latest first, a page at a time.
+    /// Events of an organization, the latest first, a page at a time; read when it is the caller's turn.
     ///
     /// # Errors
-    /// [`ServiceError::InvalidArgument`] if size or token of the page are wrong; others if the store
-    /// cannot be read.
+    /// [`ServiceError::InvalidArgument`] if size or token of the page are wrong; [`ServiceError::TooManyReads`]; others
+    /// if the store cannot be read.
     pub async fn list(
         &self,
+        reads: &StoreReads,
+        caller: &Caller,
         organization: &OrganizationId,
         page: &PageRequest,
     ) -> Result<Page<AuditEvent>, ServiceError> {
@@ -138,13 +143,12 @@ impl AuditTrail {
             PageTokens::new(self.store.token_key(), &("audit events", organization.as_str()))?;
         let size = page.size()?;
         let before: Option<String> = tokens.decode(&page.page_token)?;
-        let (store, organization) = (Arc::clone(&self.store), organization.clone());
-        let reading = tokio::task::spawn_blocking(move || {
+        let organization = organization.clone();
+        let read = move |store: &dyn UsageStore| {
             let before = before.as_deref();
             store.documents_before(Collection::AuditEvents, &organization, before, size + 1)
-        });
-        let mut documents =
-            reading.await.map_err(|error| ServiceError::Internal(error.to_string().into()))??;
+        };
+        let mut documents = reads.answer(caller, Admission::Refuse, read).await?;
         let more = documents.len() > size;
         documents.truncate(size);
         let next_page_token = match documents.last() {

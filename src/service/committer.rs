@@ -16,22 +16,25 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch};
 
 use self::group_commit::GroupCommit;
-use super::{ServiceError, clock::Clock, execution::Execution, store_reads::StoreReads};
+use super::{
+    ServiceError,
+    clock::Clock,
+    execution::Execution,
+    store_reads::{ReadLimits, StoreReads},
+};
 use crate::{
     domain::{
         api_usage::ApiReport,
         asset_usage::{AssetBatch, BatchDecision},
+        caller::Caller,
         usage::Submission,
         verdict::Decision,
     },
-    store::{Probe, ProbeResult, Probed, Reported, UsageStore},
+    store::{Probe, ProbeResult, Probed, Reported, StoreError, UsageStore},
 };
 
 /// Suggested to callers that are refused: a few groups later there is room again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-
-/// Threads that may read the store at once for anything but looking uuids up.
-const READ_THREADS_MAX: usize = 4;
 
 /// Bounds of the queue.
 #[derive(Debug, Clone, Copy)]
@@ -43,11 +46,18 @@ pub struct CommitterLimits {
     pub group_records_max: usize,
     /// Threads that may read the uuid index at once. Default 4.
     pub probe_threads_max: usize,
+    /// Bounds of the reads that answer callers.
+    pub reads: ReadLimits,
 }
 
 impl Default for CommitterLimits {
     fn default() -> Self {
-        Self { queued_records_max: 65_536, group_records_max: 16_384, probe_threads_max: 4 }
+        Self {
+            queued_records_max: 65_536,
+            group_records_max: 16_384,
+            probe_threads_max: 4,
+            reads: ReadLimits::default(),
+        }
     }
 }
 
@@ -130,8 +140,7 @@ pub struct Committer {
     room: Arc<Semaphore>,
     // Those who wait share this part of the room, so that those who do not find some, too.
     patient_room: Arc<Semaphore>,
-    probes: StoreReads,
-    reads: StoreReads,
+    reads: Arc<StoreReads>,
     limits: CommitterLimits,
     // Taken by `shut_down`.
     queue: Mutex<Option<mpsc::Sender<Waiting>>>,
@@ -186,13 +195,12 @@ impl Committer {
                 None
             }
         };
-        let reads = |threads_max| StoreReads::new(Arc::clone(&store), threads_max, execution);
+        let reads = StoreReads::new(&store, limits.reads, limits.probe_threads_max, execution);
         Ok(Arc::new(Self {
             store: Arc::clone(&store),
             room: Arc::new(Semaphore::new(limits.queued_records_max.max(1) as usize)),
             patient_room: Arc::new(Semaphore::new(patient_records_max(&limits) as usize)),
-            probes: reads(limits.probe_threads_max),
-            reads: reads(READ_THREADS_MAX),
+            reads: Arc::new(reads),
             limits,
             queue: Mutex::new(Some(sender)),
             thread: Mutex::new(thread),
@@ -313,20 +321,41 @@ impl Committer {
         if let Probe::Settled(result) = self.store.probe((&report).into()) {
             return Ok((report, result));
         }
+        let caller = Into::<Reported<'_>>::into(&report).caller().clone();
         let settle = move |store: &dyn UsageStore| {
             let result = store.settle((&report).into())?;
             Ok((report, result))
         };
-        self.probes.run(settle).await
+        self.reads.probe(&caller, settle).await
     }
 
-    /// Runs a read of the store on one of a few threads that may block, which are not those that look
-    /// uuids up.
+    /// Runs a read of the store that answers a caller, when it is the caller's turn. Dropping the future withdraws a
+    /// read that has not begun.
+    ///
+    /// # Errors
+    /// [`ServiceError::TooManyReads`] if too many of the caller's wait and `admission` says to refuse.
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&dyn UsageStore) -> Result<T, crate::store::StoreError> + Send + 'static,
+        caller: &Caller,
+        admission: Admission,
+        read: impl FnOnce(&dyn UsageStore) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ServiceError> {
-        self.reads.run(read).await
+        self.reads.answer(caller, admission, read).await
+    }
+
+    /// Runs a read of the store that a write of the caller waits for: on other threads, and never refused.
+    pub(super) async fn read_for_write<T: Send + 'static>(
+        &self,
+        caller: &Caller,
+        read: impl FnOnce(&dyn UsageStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ServiceError> {
+        self.reads.for_write(caller, read).await
+    }
+
+    /// The threads that read the store, for use cases that do nothing else.
+    #[must_use]
+    pub fn reads(&self) -> &Arc<StoreReads> {
+        &self.reads
     }
 
     /// Records that wait or are under way.

@@ -116,6 +116,18 @@ pub enum ServiceError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// Too many reads of the organization, or of the client, wait for their turn.
+    #[error(
+        "{queued_max} reads of this {whose} are waiting, the most that may (queued-reads-max); make fewer calls at a time, and try again later"
+    )]
+    TooManyReads {
+        /// Whose limit it is: `organization` or `client`.
+        whose: &'static str,
+        /// The limit.
+        queued_max: usize,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The organization has too many usage queries.
     #[error("{what}")]
     TooManyQueries {
@@ -175,6 +187,7 @@ impl ServiceError {
             | Self::NoLongerKept { .. }
             | Self::AlreadyExists { .. }
             | Self::TooManyQueries { .. }
+            | Self::TooManyReads { .. }
             | Self::PermissionDenied(_)
             | Self::FailedPrecondition(_)
             | Self::Overloaded { .. } => None,

@@ -19,7 +19,7 @@ mod page;
 pub mod product_usage;
 pub mod reports;
 pub mod retention;
-mod store_reads;
+pub mod store_reads;
 #[cfg(test)]
 mod testing;
 pub mod usage_batches;

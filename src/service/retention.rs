@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::SignedDuration;
 use tokio::sync::watch;
 
-use super::{ServiceError, clock::Clock, execution::Execution, store_reads::StoreReads};
+use super::{ServiceError, clock::Clock, execution::Execution};
 use crate::store::{RecordsDropped, UsageStore};
 
 /// How often old records are looked for, at most.
@@ -22,9 +22,10 @@ const REST_MIN: Duration = Duration::from_millis(50);
 
 /// Drops old records, now and then.
 pub struct Retention {
-    store: StoreReads,
+    store: Arc<dyn UsageStore>,
     clock: Arc<dyn Clock>,
     keep: SignedDuration,
+    execution: Execution,
 }
 
 impl std::fmt::Debug for Retention {
@@ -42,7 +43,7 @@ impl Retention {
         keep: SignedDuration,
         execution: Execution,
     ) -> Self {
-        Self { store: StoreReads::new(store, 1, execution), clock, keep }
+        Self { store, clock, keep, execution }
     }
 
     /// Drops what is too old, again and again, until `stopping` says true.
@@ -72,7 +73,8 @@ impl Retention {
         let Ok(oldest) = self.clock.now().checked_sub(self.keep) else {
             return Ok((RecordsDropped::default(), Duration::ZERO));
         };
-        let dropped = self.store.run(move |store| store.drop_records(oldest)).await?;
+        let store = Arc::clone(&self.store);
+        let dropped = self.execution.complete(move || store.drop_records(oldest)).await??;
         if dropped.chunks > 0 {
             tracing::info!(
                 chunks = dropped.chunks,

@@ -155,7 +155,7 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    fn pass(&self) {
+    pub(super) fn pass(&self) {
         let mut state = self.state.lock();
         state.waiting += 1;
         state.waiting_max = state.waiting_max.max(state.waiting);

@@ -5,7 +5,10 @@ use std::{collections::HashSet, sync::Arc};
 use jiff::tz::TimeZone;
 
 use super::{
-    FieldViolation, FirstBatch, ServiceError, assets::Assets, clock::Clock, committer::Committer,
+    FieldViolation, FirstBatch, ServiceError,
+    assets::Assets,
+    clock::Clock,
+    committer::{Admission, Committer},
 };
 use crate::{
     domain::{
@@ -82,7 +85,8 @@ impl UsageBatches {
         let batch = AssetBatch { caller: caller.clone(), id, usages: checked };
         if !unknown_assets.is_empty() {
             // An asset may be gone since the batch was recorded: whoever sends it again must still hear so.
-            if !matches!(self.find(caller, batch.id.clone()).await?, Ok(None)) {
+            let read = find(caller, batch.id.clone());
+            if !matches!(self.committer.read_for_write(caller, read).await?, Ok(None)) {
                 return Err(self.taken(batch).await?);
             }
             return Err(ServiceError::InvalidBatch { violations, unknown_assets });
@@ -100,19 +104,9 @@ impl UsageBatches {
     pub async fn batch(&self, caller: &Caller, id: &str) -> Result<StoredBatch, ServiceError> {
         let missing = || ServiceError::not_found("usage batch", id);
         let wanted = BatchId::new(id).map_err(|_| missing())?;
-        let found = self.find(caller, wanted).await?;
+        let read = find(caller, wanted);
+        let found = self.committer.read(caller, Admission::Refuse, read).await?;
         found.map_err(|error| ServiceError::of_one(error, "usage batch", id))?.ok_or_else(missing)
-    }
-
-    async fn find(
-        &self,
-        caller: &Caller,
-        id: BatchId,
-    ) -> Result<Result<Option<StoredBatch>, StoreError>, ServiceError> {
-        let organization = caller.organization.clone();
-        self.committer
-            .read(move |store: &dyn UsageStore| Ok(store.find_batch(&organization, &id)))
-            .await
     }
 
     /// Every asset that takes no usage, once, in the order of the request; as it was spelled.
@@ -125,7 +119,7 @@ impl UsageBatches {
         let named: Vec<String> =
             named.into_iter().filter(|text| seen.insert(text.clone())).collect();
         let ids = named.iter().filter_map(|text| AssetId::new(text).ok()).collect();
-        let mut known = self.assets.take_usage(&caller.organization, ids).await?.into_iter();
+        let mut known = self.assets.take_usage(caller, ids).await?.into_iter();
         let is_unknown = |text: &String| {
             // What is no id at all is no asset either.
             AssetId::new(text).is_err() || !known.next().unwrap_or_default()
@@ -136,7 +130,8 @@ impl UsageBatches {
     /// Tells a retry of the batch that is there from another one under the same id.
     async fn taken(&self, batch: AssetBatch) -> Result<ServiceError, ServiceError> {
         let id = batch.id.to_string();
-        let first = match self.find(&batch.caller, batch.id).await? {
+        let read = find(&batch.caller, batch.id);
+        let first = match self.committer.read_for_write(&batch.caller, read).await? {
             Err(StoreError::Dropped(_)) => None,
             found => Some(found?.ok_or_else(|| {
                 ServiceError::DataLoss(format!("batch {id:?} is taken and not there").into())
@@ -148,6 +143,17 @@ impl UsageBatches {
         });
         Ok(ServiceError::BatchRecorded { id, first })
     }
+}
+
+/// Looks for the batch of an id. That it is no longer kept is no failure of the read.
+fn find(
+    caller: &Caller,
+    id: BatchId,
+) -> impl FnOnce(&dyn UsageStore) -> Result<Result<Option<StoredBatch>, StoreError>, StoreError>
++ Send
++ 'static {
+    let organization = caller.organization.clone();
+    move |store| Ok(store.find_batch(&organization, &id))
 }
 
 /// The usages that break no rule, and the assets that all of them name.

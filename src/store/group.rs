@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::domain::{
     api_usage::ApiReport,
     asset_usage::{AssetBatch, BatchDecision},
+    caller::Caller,
     id::OrganizationId,
     usage::{LogSequence, Submission},
     verdict::Decision,
@@ -41,13 +42,19 @@ impl<'a> From<&'a ApiReport> for Reported<'a> {
 }
 
 impl<'a> Reported<'a> {
+    /// Who sends it.
+    #[must_use]
+    pub fn caller(self) -> &'a Caller {
+        match self {
+            Self::Records(submission) => &submission.caller,
+            Self::Events(report) => &report.caller,
+        }
+    }
+
     /// Whose usage it is.
     #[must_use]
     pub fn organization(self) -> &'a OrganizationId {
-        match self {
-            Self::Records(submission) => &submission.caller.organization,
-            Self::Events(report) => &report.caller.organization,
-        }
+        &self.caller().organization
     }
 
     /// How many records or events it has.

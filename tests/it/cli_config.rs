@@ -67,6 +67,9 @@ fn what_cannot_be_meant_is_refused() {
     for (arguments, code, part) in [
         (&["serve", "--dev", "--queued-records-max", "10"][..], 2, "at least 1000 is needed"),
         (&["serve", "--dev", "--cache-size", "1KiB"], 2, "cache-size"),
+        (&["serve", "--dev", "--read-threads", "0"], 2, "read-threads is 0; at least 1 is needed"),
+        (&["serve", "--dev", "--read-threads", "257"], 2, "at most 256 are allowed"),
+        (&["serve", "--dev", "--queued-reads-max", "0"], 2, "queued-reads-max"),
         (&["serve", "--dev", "--calls-in-flight-max", "0"], 2, "at least 1 is needed"),
         (&["serve", "--dev", "--log", "=="], 2, "log filter"),
         (&["serve", "--dev", "--log-format", "xml"], 2, "xml"),

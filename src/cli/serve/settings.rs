@@ -31,6 +31,7 @@ use crate::{
         backups::BackupLimits,
         committer::CommitterLimits,
         execution::Execution,
+        store_reads::ReadLimits,
         usage_queries::QueryLimits,
     },
     store::sled::StoreOptions,
@@ -48,6 +49,8 @@ const QUERY_RETENTION_DAYS_MAX: u64 = 366;
 const RETAIN_RECORDS_MIN: Duration = Duration::from_hours(24);
 const RETAIN_RECORDS_MIN_DEV: Duration = Duration::from_secs(1);
 const MESSAGE_BYTES_MIN: u64 = 64 << 10;
+/// Half of the threads that may block: the others are for what writes wait for, and for changes.
+const READ_THREADS_MAX: usize = 256;
 /// Whoever has less patience refuses honest callers.
 const TIMEOUT_MIN: HumanDuration = HumanDuration(Duration::from_secs(1));
 const TEN: NonZeroU32 = NonZeroU32::new(10).unwrap();
@@ -293,6 +296,22 @@ fn committer_limits(options: &ServeOptions) -> CommandResult<CommitterLimits> {
     }
     if let Some(records) = options.group_records_max {
         limits.group_records_max = at_least("group-records-max", records, STREAM_RECORDS_MAX)?;
+    }
+    limits.reads = read_limits(options)?;
+    Ok(limits)
+}
+
+fn read_limits(options: &ServeOptions) -> CommandResult<ReadLimits> {
+    let mut limits = ReadLimits::default();
+    if let Some(threads) = options.read_threads {
+        if threads > READ_THREADS_MAX {
+            let text = format!("read-threads is {threads}; at most {READ_THREADS_MAX} are allowed");
+            return Err(CommandError::usage(text));
+        }
+        limits.threads = at_least("read-threads", threads, 1)?;
+    }
+    if let Some(reads) = options.queued_reads_max {
+        limits.queued_max = at_least("queued-reads-max", reads, 1)?;
     }
     Ok(limits)
 }

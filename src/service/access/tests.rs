@@ -1,6 +1,8 @@
 use super::*;
 use crate::service::{
     clock::ManualClock,
+    execution::Execution,
+    store_reads::{ReadLimits, StoreReads},
     testing::{TestStore, actor, clock, organization},
 };
 
@@ -9,6 +11,7 @@ struct Bench {
     clock: Arc<ManualClock>,
     access: Access,
     audit: Arc<AuditTrail>,
+    reads: StoreReads,
 }
 
 impl Bench {
@@ -19,8 +22,9 @@ impl Bench {
     fn on(store: Arc<TestStore>, clock: Arc<ManualClock>) -> Self {
         let shared: Arc<dyn UsageStore> = Arc::clone(&store) as _;
         let audit = Arc::new(AuditTrail::new(Arc::clone(&shared), clock.clone()));
+        let reads = StoreReads::new(&shared, ReadLimits::default(), 1, Execution::Threads);
         let access = Access::load(shared, clock.clone(), Arc::clone(&audit)).unwrap();
-        Self { store, clock, access, audit }
+        Self { store, clock, access, audit, reads }
     }
 
     /// As after a restart.
@@ -180,7 +184,10 @@ async fn every_change_is_on_record_with_its_number() {
     bench.access.rotate_secret(&by, &acme, "agent", SignedDuration::ZERO).await.unwrap();
     bench.access.delete_client(&by, &acme, "agent").await.unwrap();
     let page = |size: i32, token: String| PageRequest { page_size: size, page_token: token };
-    let first = bench.audit.list(&acme, &page(2, String::new())).await.unwrap();
+    let list = async |organization: &OrganizationId, page: PageRequest| {
+        bench.audit.list(&bench.reads, &by.caller, organization, &page).await
+    };
+    let first = list(&acme, page(2, String::new())).await.unwrap();
     let said: Vec<_> = first
         .items
         .iter()
@@ -190,10 +197,10 @@ async fn every_change_is_on_record_with_its_number() {
         said,
         [(3, AuditAction::ClientDeleted, "agent"), (2, AuditAction::SecretRotated, "agent")]
     );
-    let second = bench.audit.list(&acme, &page(2, first.next_page_token.clone())).await.unwrap();
+    let second = list(&acme, page(2, first.next_page_token.clone())).await.unwrap();
     assert_eq!((second.items.len(), second.items[0].action), (1, AuditAction::ClientCreated));
     assert_eq!(second.items[0].detail, "usage:product:write");
     assert_eq!(second.next_page_token, "");
-    let foreign = bench.audit.list(&organization("other"), &page(2, first.next_page_token)).await;
+    let foreign = list(&organization("other"), page(2, first.next_page_token)).await;
     assert!(matches!(foreign, Err(ServiceError::InvalidArgument(_))));
 }

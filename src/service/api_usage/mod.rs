@@ -152,7 +152,7 @@ impl ApiUsage {
             };
             Ok(events.iter().zip(&decisions).map(differs).collect())
         };
-        self.committer.read(compare).await
+        self.committer.read_for_write(caller, compare).await
     }
 }
 

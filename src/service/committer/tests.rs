@@ -241,8 +241,11 @@ async fn a_caller_that_hangs_up_during_the_look_up_leaves_nothing_behind() {
     store.needs_read.store(true, Ordering::SeqCst);
     let committer = start(&store, CommitterLimits { probe_threads_max: 1, ..limits(2) });
     store.settle_gate.close();
-    submit_and_hang_up(&committer, submission("acme", [0, 1]), Admission::Refuse);
+    let call = spawn(&committer, submission("acme", [0, 1]), Admission::Refuse);
+    tokio::task::yield_now().await;
     store.settle_gate.await_waiting(1);
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
     assert_eq!(committer.queued_records(), 0);
     store.settle_gate.open();
     committer.submit(submission("acme", [2, 3]), Admission::Refuse).await.unwrap();

@@ -215,6 +215,7 @@ impl ProductUsage {
         submission: Arc<Submission>,
         decisions: Vec<Decision>,
     ) -> Result<Vec<bool>, ServiceError> {
+        let caller = submission.caller.clone();
         let compare = move |store: &dyn UsageStore| {
             let Submission { caller, target, records, .. } = &*submission;
             let differs = |record: &UsageRecord, decision: &Decision| match decision {
@@ -237,7 +238,7 @@ impl ProductUsage {
                 .map(|(record, decision)| differs(record, decision))
                 .collect()
         };
-        self.committer.read(compare).await
+        self.committer.read_for_write(&caller, compare).await
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
         usage::LogSequence,
     },
     service::arguments::ids,
-    service::{FieldViolation, PageRequest, ServiceError, page::PageTokens},
+    service::{FieldViolation, PageRequest, ServiceError, committer::Admission, page::PageTokens},
     store::{StoreError, UsageStore},
 };
 
@@ -106,7 +106,7 @@ impl Reports {
             let (rows, sum) = report.finish(order);
             Ok((rows, sum, as_of))
         };
-        let (rows, sum, as_of) = self.committer.read(read).await?;
+        let (rows, sum, as_of) = self.committer.read(caller, Admission::Refuse, read).await?;
         let (page, next_page_token) = rows::page(&rows, order, &tokens, &query.page)?;
         let date = |instant: jiff::Timestamp| instant.to_zoned(TimeZone::UTC).date();
         let rows = page.iter().filter_map(|row| {

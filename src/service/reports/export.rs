@@ -13,7 +13,7 @@ use crate::{
         record_scan::{RecordPosition, RecordScan},
         usage::{LogSequence, StoredRecord},
     },
-    service::ServiceError,
+    service::{ServiceError, committer::Admission},
 };
 
 /// Where the export of everything begins, whatever is no longer kept.
@@ -45,6 +45,7 @@ pub struct ExportedRecord {
 #[derive(Debug)]
 pub struct Export {
     reports: Arc<Reports>,
+    caller: Caller,
     scan: RecordScan,
     through: LogSequence,
     // A record of which it is not known yet whether more of its sequence follow.
@@ -83,6 +84,7 @@ impl Reports {
         };
         Ok(Export {
             reports: Arc::clone(self),
+            caller: caller.clone(),
             scan,
             through: self.store.statistics().last_sequence,
             held: None,
@@ -107,7 +109,10 @@ impl Export {
             return Ok(None);
         }
         let scan = self.scan.clone();
-        let page = self.reports.committer.read(move |store| store.scan(&scan)).await?;
+        let committer = &self.reports.committer;
+        // An export that is under way is slowed down rather than broken off.
+        let read = committer.read(&self.caller, Admission::Wait, move |store| store.scan(&scan));
+        let page = read.await?;
         let from = self.scan.from.sequence;
         if let Some(dropped) = page.dropped
             && from > BEGINNING

@@ -17,7 +17,7 @@ pub use self::{
     product_usage::{ProductUsagePage, ProductUsageQuery, UsageRow},
     records::{RecordsPage, RecordsQuery},
 };
-use super::committer::Committer;
+use super::{committer::Committer, store_reads::StoreReads};
 use crate::store::UsageStore;
 
 /// A filter as the caller sent it.
@@ -50,6 +50,12 @@ impl Reports {
     #[must_use]
     pub fn new(store: Arc<dyn UsageStore>, committer: Arc<Committer>) -> Self {
         Self { store, committer }
+    }
+
+    /// The threads that the reports are read on, for other use cases that read.
+    #[must_use]
+    pub fn reads(&self) -> &Arc<StoreReads> {
+        self.committer.reads()
     }
 }
 

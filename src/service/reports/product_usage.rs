@@ -18,7 +18,7 @@ use crate::{
         totals::{TotalsQuery, UsageFilter},
         usage::LogSequence,
     },
-    service::{FieldViolation, PageRequest, ServiceError, page::PageTokens},
+    service::{FieldViolation, PageRequest, ServiceError, committer::Admission, page::PageTokens},
     store::{StoreError, UsageStore},
 };
 
@@ -118,7 +118,7 @@ impl Reports {
             let (rows, sum) = report.finish(order);
             Ok((rows, sum, as_of))
         };
-        self.committer.read(read).await
+        self.committer.read(caller, Admission::Refuse, read).await
     }
 }
 

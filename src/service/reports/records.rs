@@ -12,7 +12,10 @@ use crate::{
         record_scan::{RecordPosition, RecordScan},
         usage::{LogSequence, StoredRecord},
     },
-    service::{PageRequest, ServiceError, page::PageTokens, product_usage::parse_uuid},
+    service::{
+        PageRequest, ServiceError, committer::Admission, page::PageTokens,
+        product_usage::parse_uuid,
+    },
 };
 
 /// Asks for records.
@@ -79,7 +82,8 @@ impl Reports {
             from,
             records_max: size,
         };
-        let page = self.committer.read(move |store| store.scan(&scan)).await?;
+        let page =
+            self.committer.read(caller, Admission::Refuse, move |store| store.scan(&scan)).await?;
         let next_page_token = match page.next {
             Some(next) => tokens.encode(&(next.sequence.0, next.index))?,
             None => String::new(),
@@ -98,7 +102,10 @@ impl Reports {
             ServiceError::invalid("uuid", "must be a UUID in its hyphenated form")
         })?;
         let organization = caller.organization.clone();
-        let found = self.committer.read(move |store| Ok(store.find(&organization, parsed))).await?;
+        let found = self
+            .committer
+            .read(caller, Admission::Refuse, move |store| Ok(store.find(&organization, parsed)))
+            .await?;
         found
             .map_err(|error| ServiceError::of_one(error, "usage record", uuid))?
             .ok_or_else(|| ServiceError::not_found("usage record", uuid))

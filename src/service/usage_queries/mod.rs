@@ -32,7 +32,12 @@ use self::{
     registry::Registry,
     rows::{SORT_MEMORY_BYTES_DEFAULT, SpillOptions},
 };
-use super::{ServiceError, access::Access, clock::Clock, committer::Committer};
+use super::{
+    ServiceError,
+    access::Access,
+    clock::Clock,
+    committer::{Admission, Committer},
+};
 use crate::{
     domain::{caller::Caller, id::ClientId},
     store::{
@@ -226,7 +231,7 @@ impl UsageQueries {
         };
         let read_from = Arc::clone(&job);
         let read = move |store: &dyn UsageStore| answer::rows(store, &read_from, from, size);
-        let found = self.committer.read(read).await?;
+        let found = self.committer.read(caller, Admission::Refuse, read).await?;
         let next = from + found.len() as u64;
         if found.len() < size && next < rows {
             // They may have expired just now. Otherwise a part must not pass for the whole.
@@ -300,7 +305,11 @@ impl UsageQueries {
         }
         let wanted = client.clone();
         let read = move |store: &dyn UsageStore| store.has_api_usage(&organization, &wanted);
-        if self.committer.read(read).await? { Ok(client) } else { Err(no_client()) }
+        if self.committer.read(caller, Admission::Refuse, read).await? {
+            Ok(client)
+        } else {
+            Err(no_client())
+        }
     }
 }
 

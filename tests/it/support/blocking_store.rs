@@ -1,4 +1,4 @@
-//! A memory store whose commits and reads of API usage can be held up, and whose writes made to fail.
+//! A memory store whose commits and some of whose reads can be held up, and whose writes made to fail.
 
 use std::sync::{
     Arc, OnceLock,
@@ -33,6 +33,8 @@ pub struct BlockingStore {
     memory: MemoryStore,
     failure: OnceLock<Arc<str>>,
     commits: Gate,
+    /// Before records are listed or exported.
+    pub scans: Gate,
     /// Before a query of API usage is answered.
     pub totals: Gate,
     totals_fail: AtomicBool,
@@ -132,6 +134,7 @@ impl UsageStore for BlockingStore {
     }
 
     fn scan(&self, scan: &RecordScan) -> Result<RecordPage, StoreError> {
+        self.scans.pass();
         self.memory.scan(scan)
     }
 

@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 struct State {
     is_closed: bool,
     waiting: usize,
+    passed: usize,
 }
 
 #[derive(Default)]
@@ -35,6 +36,17 @@ impl Gate {
             && !self.changed.wait_for(&mut state, Duration::from_secs(20)).timed_out()
         {}
         state.waiting -= 1;
+        state.passed += 1;
+    }
+
+    /// How many threads stand before it.
+    pub fn waiting(&self) -> usize {
+        self.state.lock().waiting
+    }
+
+    /// How many times it was passed.
+    pub fn passed(&self) -> usize {
+        self.state.lock().passed
     }
 
     pub async fn wait_until_empty(&self) {

@@ -13,5 +13,6 @@ pub mod process;
 pub mod queries;
 pub mod random;
 pub mod server;
+pub mod tenant;
 pub mod tokens;
 pub mod usage;

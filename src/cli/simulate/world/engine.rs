@@ -18,7 +18,6 @@ use crate::{
         catalogs::Catalogs,
         clock::Clock,
         committer::{Committer, CommitterLimits},
-        execution::Execution,
         product_usage::ProductUsage,
         reports::Reports,
         usage_batches::UsageBatches,
@@ -65,13 +64,13 @@ impl Engine {
         let spill = spill(&options.data_dir)?;
         let sled = Arc::new(SledStore::open(options).context("cannot open the store")?);
         let store = wrap(Arc::clone(&sled));
-        let audit = Arc::new(AuditTrail::new(Arc::clone(&store), Arc::clone(&clock)));
-        let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit))?);
-        let assets = Assets::new(Arc::clone(&store), Arc::clone(&audit), Execution::default());
-        let assets = Arc::new(assets);
-        let access = Access::load(Arc::clone(&store), Arc::clone(&clock), audit)?;
         let committer =
             Committer::start(Arc::clone(&store), Arc::clone(&clock), CommitterLimits::default())?;
+        let audit = Arc::new(AuditTrail::new(Arc::clone(&store), Arc::clone(&clock)));
+        let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit))?);
+        let reads = Arc::clone(committer.reads());
+        let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit), reads));
+        let access = Access::load(Arc::clone(&store), Arc::clone(&clock), audit)?;
         let window = AcceptanceWindow::default();
         let usage = ProductUsage::new(
             Arc::clone(&committer),
