@@ -24,6 +24,7 @@ mod engine;
 mod faults;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod garbage;
 mod head;
 mod identity;
 mod index;
