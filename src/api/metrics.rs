@@ -1,5 +1,7 @@
 //! What is counted about calls. Label values come from fixed sets: nothing a caller sends becomes one.
 
+mod kept;
+
 use std::{sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
@@ -13,6 +15,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use tonic::Code;
+
+pub use self::kept::KeptMetrics;
 
 use crate::{
     domain::{api_usage::EventRejection, verdict::RejectionReason},
@@ -77,6 +81,8 @@ pub struct Metrics {
     pub tls_reload_failures: Counter,
     /// Attempts to read an outside issuer's keys that failed.
     pub issuer_key_failures: Counter,
+    /// What organizations keep, and limits on that.
+    pub kept: KeptMetrics,
     queued_records: Gauge,
     store_records: Gauge,
     store_sequence: Gauge,
@@ -120,6 +126,7 @@ impl Metrics {
             connections_stalled: Counter::default(),
             tls_reload_failures: Counter::default(),
             issuer_key_failures: Counter::default(),
+            kept: KeptMetrics::default(),
             queued_records: Gauge::default(),
             store_records: Gauge::default(),
             store_sequence: Gauge::default(),
@@ -194,6 +201,7 @@ impl Metrics {
             "Failed attempts to read the keys of the outside issuer",
             self.issuer_key_failures.clone(),
         );
+        self.kept.register(to);
         to.register("queued_records", "Records waiting to be stored", self.queued_records.clone());
         to.register("store_records", "Records stored", self.store_records.clone());
         to.register("store_sequence", "Last log sequence", self.store_sequence.clone());

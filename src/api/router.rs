@@ -201,8 +201,13 @@ pub fn api_router(
         tokens: Arc::clone(&tokens),
         clock: Arc::clone(&clock),
     };
-    let access =
-        AccessHandler { access, audit, tokens: Arc::clone(&tokens), clock: Arc::clone(&clock) };
+    let access = AccessHandler {
+        access,
+        audit,
+        tokens: Arc::clone(&tokens),
+        clock: Arc::clone(&clock),
+        metrics: Arc::clone(&metrics),
+    };
     let token_endpoint =
         TokenEndpoint::new(clients, tokens, Arc::clone(&clock), limits.strangers_in_flight_max);
     let rates = Arc::new(ClientRates::new(limits.client_rate));
@@ -258,7 +263,11 @@ pub fn api_router(
             limits
         ))
         .add_service(configured!(
-            CatalogServiceServer::new(CatalogHandler { catalogs, assets }),
+            CatalogServiceServer::new(CatalogHandler {
+                catalogs,
+                assets,
+                metrics: Arc::clone(&metrics),
+            }),
             limits
         ))
         .add_service(configured!(AccessServiceServer::new(access), limits))

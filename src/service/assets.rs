@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     FieldViolation, Page, PageRequest, ServiceError, audit::AuditTrail, execution::Execution,
-    page::PageTokens, store_reads::StoreReads,
+    organization_locks::OrganizationLocks, page::PageTokens, store_reads::StoreReads,
 };
 use crate::{
     domain::{
@@ -47,8 +47,8 @@ pub struct Assets {
     store: Arc<dyn UsageStore>,
     audit: Arc<AuditTrail>,
     reads: StoreReads,
-    // Held from reading what is there to writing what shall be.
-    changing: Arc<tokio::sync::Mutex<()>>,
+    // An organization's is held from reading what is there to writing what shall be.
+    changing: OrganizationLocks,
 }
 
 impl std::fmt::Debug for Assets {
@@ -62,7 +62,7 @@ impl Assets {
     #[must_use]
     pub fn new(store: Arc<dyn UsageStore>, audit: Arc<AuditTrail>, execution: Execution) -> Self {
         let reads = StoreReads::new(Arc::clone(&store), READ_THREADS_MAX, execution);
-        Self { store, audit, reads, changing: Arc::new(tokio::sync::Mutex::new(())) }
+        Self { store, audit, reads, changing: OrganizationLocks::default() }
     }
 
     /// Creates or replaces assets of the actor's organization, durably and all at once.
@@ -77,7 +77,7 @@ impl Assets {
     ) -> Result<AssetChanges, ServiceError> {
         let assets = check(assets)?;
         let organization = actor.caller.organization.clone();
-        let changing = Arc::clone(&self.changing).lock_owned().await;
+        let changing = self.changing.lock(&organization).await;
         let (store, audit, actor) =
             (Arc::clone(&self.store), Arc::clone(&self.audit), actor.clone());
         // Runs to its end and keeps others out until then, even if the caller is dropped.
@@ -158,8 +158,8 @@ impl Assets {
     /// # Errors
     /// [`ServiceError::NotFound`].
     pub async fn delete(&self, actor: &Actor, id: &str) -> Result<(), ServiceError> {
-        let changing = Arc::clone(&self.changing).lock_owned().await;
         let organization = actor.caller.organization.clone();
+        let changing = self.changing.lock(&organization).await;
         let asset = self.asset(&organization, id).await?;
         let (store, audit, actor) =
             (Arc::clone(&self.store), Arc::clone(&self.audit), actor.clone());
