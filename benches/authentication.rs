@@ -17,7 +17,7 @@ use meterd::{
         outside_issuer::{ClaimMapping, IssuerSettings, KeySet, OrganizationSource, OutsideIssuer},
         signing_keys::SigningKeys,
     },
-    domain::{audit::Actor, caller::Caller, id::OrganizationId},
+    domain::{audit::Actor, id::OrganizationId},
     service::{
         access::{Access, NewClient},
         audit::AuditTrail,
@@ -64,8 +64,7 @@ async fn main() {
     let created = access.create_client(&actor, &organization, new).await.unwrap();
     let tokens = Arc::new(AccessTokens::new(SigningKeys::ephemeral().unwrap()));
     let now = Timestamp::now();
-    let caller = Caller { organization, client: created.client.id.clone() };
-    let own = tokens.issue(&caller, TokenKind::Access, now).unwrap();
+    let own = tokens.issue(&created.client.token_subject(), TokenKind::Access, now).unwrap();
     let (issuer, theirs) = outside(now);
     let authentication = Authentication::new(Some(AdminToken::new(ADMIN_TOKEN).unwrap()), false)
         .unwrap()

@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 use super::{
     actor::actor,
     convert::{access as convert, catalog::page_from_proto},
+    metrics::Metrics,
     pb::meterd::v1::{
         AddPublicKeyRequest, AddPublicKeyResponse, CreateClientRequest, CreateClientResponse,
         CreateOrganizationRequest, CreateOrganizationResponse, DeleteClientRequest,
@@ -39,6 +40,7 @@ pub(super) struct AccessHandler {
     pub(super) reads: Arc<StoreReads>,
     pub(super) tokens: Arc<AccessTokens>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl AccessHandler {
@@ -56,7 +58,10 @@ impl AccessService for AccessHandler {
         let actor = actor(&request)?;
         let CreateOrganizationRequest { organization_id, name } = request.into_inner();
         let created = self.access.create_organization(&actor, &organization_id, &name).await;
-        let organization = convert::organization_to_proto(&created.map_err(status::from_service)?);
+        let created = created
+            .inspect_err(|error| self.metrics.kept.refused(error))
+            .map_err(status::from_service)?;
+        let organization = convert::organization_to_proto(&created);
         Ok(Response::new(CreateOrganizationResponse { organization: Some(organization) }))
     }
 
@@ -88,6 +93,7 @@ impl AccessService for AccessHandler {
             .access
             .create_client(&actor, &organization, new)
             .await
+            .inspect_err(|error| self.metrics.kept.refused(error))
             .map_err(status::from_service)?;
         Ok(Response::new(CreateClientResponse {
             client: Some(self.client(&created.client)),
@@ -146,14 +152,14 @@ impl AccessService for AccessHandler {
         request: Request<RotateClientSecretRequest>,
     ) -> Result<Response<RotateClientSecretResponse>, Status> {
         let actor = actor(&request)?;
-        let RotateClientSecretRequest { organization_id, client_id, overlap } =
+        let RotateClientSecretRequest { organization_id, client_id, overlap, revoke_tokens } =
             request.into_inner();
         let organization =
             self.access.reach(&actor, &organization_id).map_err(status::from_service)?;
         let overlap = convert::overlap_from_proto(overlap).map_err(status::from_service)?;
         let secret = self
             .access
-            .rotate_secret(&actor, &organization, &client_id, overlap)
+            .rotate_secret(&actor, &organization, &client_id, overlap, revoke_tokens)
             .await
             .map_err(status::from_service)?;
         Ok(Response::new(RotateClientSecretResponse { secret: secret.reveal().to_owned() }))
@@ -200,11 +206,12 @@ impl AccessService for AccessHandler {
         request: Request<RemovePublicKeyRequest>,
     ) -> Result<Response<RemovePublicKeyResponse>, Status> {
         let actor = actor(&request)?;
-        let RemovePublicKeyRequest { organization_id, client_id, key_id } = request.into_inner();
+        let RemovePublicKeyRequest { organization_id, client_id, key_id, revoke_tokens } =
+            request.into_inner();
         let organization =
             self.access.reach(&actor, &organization_id).map_err(status::from_service)?;
         self.access
-            .remove_public_key(&actor, &organization, &client_id, &key_id)
+            .remove_public_key(&actor, &organization, &client_id, &key_id, revoke_tokens)
             .await
             .map_err(status::from_service)?;
         Ok(Response::new(RemovePublicKeyResponse {}))

@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 use super::{
     actor::{actor, principal},
     convert::catalog as convert,
+    metrics::Metrics,
     pb::meterd::v1::{
         ApplyAssetsRequest, ApplyAssetsResponse, ApplyCatalogRequest, ApplyCatalogResponse,
         DeleteAssetRequest, DeleteAssetResponse, DeleteProductInstanceRequest,
@@ -25,6 +26,7 @@ use crate::service::{assets::Assets, catalogs::Catalogs};
 pub(super) struct CatalogHandler {
     pub(super) catalogs: Arc<Catalogs>,
     pub(super) assets: Arc<Assets>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 #[tonic::async_trait]
@@ -41,6 +43,7 @@ impl CatalogService for CatalogHandler {
             .catalogs
             .apply(&actor, desired, validate_only)
             .await
+            .inspect_err(|error| self.metrics.kept.refused(error))
             .map_err(status::from_service)?;
         Ok(Response::new(convert::changes_to_proto(changes)))
     }

@@ -1,5 +1,7 @@
 //! What is counted about calls. Label values come from fixed sets: nothing a caller sends becomes one.
 
+mod kept;
+
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -16,6 +18,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use tonic::Code;
+
+pub use self::kept::KeptMetrics;
 
 use crate::{
     domain::{api_usage::EventRejection, verdict::RejectionReason},
@@ -90,6 +94,8 @@ pub struct Metrics {
     pub tls_reload_failures: Counter,
     /// Attempts to read an outside issuer's keys that failed.
     pub issuer_key_failures: Counter,
+    /// What organizations keep, and limits on that.
+    pub kept: KeptMetrics,
     queued_records: Gauge,
     queued_reads: Family<PurposeLabels, Gauge>,
     reads_refused: Family<LimitLabels, Counter>,
@@ -135,6 +141,7 @@ impl Metrics {
             connections_stalled: Counter::default(),
             tls_reload_failures: Counter::default(),
             issuer_key_failures: Counter::default(),
+            kept: KeptMetrics::default(),
             queued_records: Gauge::default(),
             queued_reads: Family::default(),
             reads_refused: Family::default(),
@@ -211,6 +218,7 @@ impl Metrics {
             "Failed attempts to read the keys of the outside issuer",
             self.issuer_key_failures.clone(),
         );
+        self.kept.register(to);
         to.register("queued_records", "Records waiting to be stored", self.queued_records.clone());
         to.register(
             "queued_reads",

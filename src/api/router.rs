@@ -207,6 +207,7 @@ pub fn api_router(
         reads: Arc::clone(reports.reads()),
         tokens: Arc::clone(&tokens),
         clock: Arc::clone(&clock),
+        metrics: Arc::clone(&metrics),
     };
     let token_endpoint =
         TokenEndpoint::new(clients, tokens, Arc::clone(&clock), limits.strangers_in_flight_max);
@@ -263,7 +264,11 @@ pub fn api_router(
             limits
         ))
         .add_service(configured!(
-            CatalogServiceServer::new(CatalogHandler { catalogs, assets }),
+            CatalogServiceServer::new(CatalogHandler {
+                catalogs,
+                assets,
+                metrics: Arc::clone(&metrics),
+            }),
             limits
         ))
         .add_service(configured!(AccessServiceServer::new(access), limits))

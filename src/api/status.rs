@@ -84,6 +84,14 @@ pub(super) fn from_service(error: ServiceError) -> Status {
         ServiceError::FailedPrecondition(text) => {
             with_reason(Code::FailedPrecondition, text, "FAILED_PRECONDITION", None)
         }
+        ServiceError::LimitExceeded(ref exceeded) => {
+            let mut details = ErrorDetails::new();
+            details.set_error_info("LIMIT_EXCEEDED", ERROR_DOMAIN, []);
+            for limit in exceeded {
+                details.add_quota_failure_violation(limit.option, limit.to_string());
+            }
+            Status::with_error_details(Code::ResourceExhausted, error.to_string(), details)
+        }
         ServiceError::TooManyQueries { ref what, retry_after } => {
             with_reason(Code::ResourceExhausted, what.clone(), "TOO_MANY_QUERIES", retry_after)
         }

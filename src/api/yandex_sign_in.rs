@@ -25,7 +25,7 @@ use crate::{
         access_token::{AccessTokens, TokenKind},
         assertion,
     },
-    domain::{access::ClientDirectory, caller::Caller},
+    domain::access::ClientDirectory,
     service::{ServiceError, clock::Clock},
 };
 
@@ -122,11 +122,9 @@ impl IamTokenService for IamTokenHandler {
         let client = assertion::verify(&text, &*self.clients, &audiences, now)
             .ok_or_else(status::unproven_identity)?;
         self.clients.used(&client);
-        let caller =
-            Caller { organization: client.organization.clone(), client: client.id.clone() };
-        let token = self.tokens.issue(&caller, TokenKind::Access, now).map_err(|error| {
-            status::from_service(ServiceError::Internal(error.to_string().into()))
-        })?;
+        let token = self.tokens.issue(&client.token_subject(), TokenKind::Access, now).map_err(
+            |error| status::from_service(ServiceError::Internal(error.to_string().into())),
+        )?;
         Ok(Response::new(CreateIamTokenResponse {
             iam_token: token,
             expires_at: Some(time::to_proto(now + TokenKind::Access.lifetime())),
@@ -145,7 +143,7 @@ impl IamTokenService for IamTokenHandler {
         _: Request<RevokeIamTokenRequest>,
     ) -> Result<Response<RevokeIamTokenResponse>, Status> {
         Err(status::not_offered(
-            "tokens end with their hour; deleting a client ends all of its tokens at once",
+            "tokens end with their hour; rotating the client's secret without an overlap, or deleting the client, ends all of its tokens at once",
         ))
     }
 }

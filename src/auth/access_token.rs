@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::signing_keys::{SigningKeyError, SigningKeys};
 use crate::domain::{
+    access::{ClientGeneration, TokenSubject},
     caller::Caller,
     credential::CredentialHash,
     id::{ClientId, OrganizationId},
@@ -53,6 +54,12 @@ struct Claims {
     aud: String,
     sub: String,
     org: String,
+    /// The client's generation in hexadecimal digits, and its token epoch. Missing in tokens from before there were such;
+    /// those are for clients that have neither.
+    #[serde(default)]
+    generation: String,
+    #[serde(default)]
+    epoch: u64,
     kind: TokenKind,
     iat: i64,
     nbf: i64,
@@ -63,7 +70,7 @@ struct Claims {
 /// A token that was found genuine.
 #[derive(Debug, Clone)]
 struct Verified {
-    caller: Caller,
+    subject: TokenSubject,
     kind: TokenKind,
     not_before: i64,
     expires: i64,
@@ -108,7 +115,7 @@ impl AccessTokens {
     /// [`CannotSign`] if there is no key that can.
     pub fn issue(
         &self,
-        caller: &Caller,
+        subject: &TokenSubject,
         kind: TokenKind,
         now: Timestamp,
     ) -> Result<String, CannotSign> {
@@ -118,8 +125,10 @@ impl AccessTokens {
         let claims = Claims {
             iss: ISSUER.into(),
             aud: ISSUER.into(),
-            sub: caller.client.to_string(),
-            org: caller.organization.to_string(),
+            sub: subject.caller.client.to_string(),
+            org: subject.caller.organization.to_string(),
+            generation: format!("{:x}", subject.generation.0),
+            epoch: subject.token_epoch,
             kind,
             iat: issued,
             nbf: issued,
@@ -131,9 +140,12 @@ impl AccessTokens {
         jsonwebtoken::encode(&header, &claims, &key.signs).map_err(|_| CannotSign)
     }
 
-    /// For whom a token was issued; `None` if it is not genuine, of another kind, or not valid at `now`.
+    /// For whom a token was issued; `None` if it is not genuine, of another kind, or not valid at `now`. Whether the client
+    /// is still there and accepts it, [`Client::accepts_token_of`] says.
+    ///
+    /// [`Client::accepts_token_of`]: crate::domain::access::Client::accepts_token_of
     #[must_use]
-    pub fn verify(&self, token: &[u8], kind: TokenKind, now: Timestamp) -> Option<Caller> {
+    pub fn verify(&self, token: &[u8], kind: TokenKind, now: Timestamp) -> Option<TokenSubject> {
         if token.len() > TOKEN_BYTES_MAX {
             return None;
         }
@@ -151,7 +163,7 @@ impl AccessTokens {
                 verified
             }
         };
-        (verified.kind == kind && verified.is_valid(now)).then(|| verified.caller.clone())
+        (verified.kind == kind && verified.is_valid(now)).then(|| verified.subject.clone())
     }
 
     /// Signs with a new key from now on. Tokens signed with those before stay valid for their time, or, with
@@ -190,14 +202,26 @@ fn decode(keys: &SigningKeys, token: &[u8]) -> Option<Verified> {
     validation.validate_nbf = false;
     let claims = jsonwebtoken::decode::<Claims>(token, &key.verifies, &validation).ok()?.claims;
     Some(Verified {
-        caller: Caller {
-            organization: OrganizationId::new(&claims.org).ok()?,
-            client: ClientId::new(&claims.sub).ok()?,
+        subject: TokenSubject {
+            caller: Caller {
+                organization: OrganizationId::new(&claims.org).ok()?,
+                client: ClientId::new(&claims.sub).ok()?,
+            },
+            generation: generation(&claims.generation)?,
+            token_epoch: claims.epoch,
         },
         kind: claims.kind,
         not_before: claims.nbf,
         expires: claims.exp,
     })
+}
+
+/// The generation that a claim spells.
+fn generation(text: &str) -> Option<ClientGeneration> {
+    if text.is_empty() {
+        return Some(ClientGeneration::default());
+    }
+    u64::from_str_radix(text, 16).ok().map(ClientGeneration)
 }
 
 #[cfg(test)]
@@ -211,10 +235,14 @@ mod tests {
         "2026-11-20T12:00:00Z".parse().unwrap()
     }
 
-    fn caller() -> Caller {
-        Caller {
-            organization: OrganizationId::new("acme").unwrap(),
-            client: ClientId::new("agent").unwrap(),
+    fn subject() -> TokenSubject {
+        TokenSubject {
+            caller: Caller {
+                organization: OrganizationId::new("acme").unwrap(),
+                client: ClientId::new("agent").unwrap(),
+            },
+            generation: ClientGeneration(u64::MAX),
+            token_epoch: 3,
         }
     }
 
@@ -225,12 +253,12 @@ mod tests {
     #[test]
     fn rotation_keeps_tokens_and_revocation_does_not() {
         let tokens = tokens();
-        let first = tokens.issue(&caller(), TokenKind::Access, now()).unwrap();
+        let first = tokens.issue(&subject(), TokenKind::Access, now()).unwrap();
         let is_valid =
             |token: &str| tokens.verify(token.as_bytes(), TokenKind::Access, now()).is_some();
         assert!(is_valid(&first));
         assert_eq!(tokens.rotate(now(), false).unwrap().len(), 2);
-        let second = tokens.issue(&caller(), TokenKind::Access, now()).unwrap();
+        let second = tokens.issue(&subject(), TokenKind::Access, now()).unwrap();
         assert!(is_valid(&first) && is_valid(&second));
         assert_eq!(tokens.jwks()["keys"].as_array().unwrap().len(), 2);
         assert_eq!(tokens.rotate(now(), true).unwrap().len(), 1);
@@ -240,16 +268,16 @@ mod tests {
     #[test]
     fn a_token_is_valid_for_its_time_and_purpose() {
         let tokens = tokens();
-        let token = tokens.issue(&caller(), TokenKind::Access, now()).unwrap();
+        let token = tokens.issue(&subject(), TokenKind::Access, now()).unwrap();
         let verify = |kind, seconds| {
             tokens.verify(token.as_bytes(), kind, now() + SignedDuration::from_secs(seconds))
         };
         // Twice each: the second time from memory.
         for _ in 0..2 {
-            assert_eq!(verify(TokenKind::Access, 0), Some(caller()));
-            assert_eq!(verify(TokenKind::Access, 3629), Some(caller()));
+            assert_eq!(verify(TokenKind::Access, 0), Some(subject()));
+            assert_eq!(verify(TokenKind::Access, 3629), Some(subject()));
             assert_eq!(verify(TokenKind::Access, 3630), None, "expired");
-            assert_eq!(verify(TokenKind::Access, -30), Some(caller()));
+            assert_eq!(verify(TokenKind::Access, -30), Some(subject()));
             assert_eq!(verify(TokenKind::Access, -31), None, "not yet valid");
             assert_eq!(verify(TokenKind::Refresh, 0), None, "of another kind");
         }
@@ -258,7 +286,7 @@ mod tests {
     #[test]
     fn forgeries() {
         let tokens = tokens();
-        let genuine = tokens.issue(&caller(), TokenKind::Access, now()).unwrap();
+        let genuine = tokens.issue(&subject(), TokenKind::Access, now()).unwrap();
         let [header, payload, signature] =
             genuine.split('.').collect::<Vec<_>>().try_into().unwrap();
         let kid = jsonwebtoken::decode_header(&genuine).unwrap().kid.unwrap();
@@ -272,6 +300,8 @@ mod tests {
                 aud: ISSUER.into(),
                 sub: "agent".into(),
                 org: "acme".into(),
+                generation: "ffffffffffffffff".into(),
+                epoch: 3,
                 kind: TokenKind::Access,
                 iat: now().as_second(),
                 nbf: now().as_second(),
@@ -323,6 +353,10 @@ mod tests {
             ("expired", signed(eddsa(), claims(|claims| claims.exp -= 3600), own)),
             ("not yet valid", signed(eddsa(), claims(|claims| claims.nbf += 3600), own)),
             (
+                "a generation that cannot be",
+                signed(eddsa(), claims(|claims| claims.generation = "g".into()), own),
+            ),
+            (
                 "a client that cannot be",
                 signed(eddsa(), claims(|claims| claims.sub = String::new()), own),
             ),
@@ -330,13 +364,31 @@ mod tests {
             assert_eq!(tokens.verify(token.as_bytes(), TokenKind::Access, now()), None, "{name}");
         }
         let good = signed(eddsa(), claims(|_| {}), own);
-        assert_eq!(tokens.verify(good.as_bytes(), TokenKind::Access, now()), Some(caller()));
+        assert_eq!(tokens.verify(good.as_bytes(), TokenKind::Access, now()), Some(subject()));
+    }
+
+    #[test]
+    fn token_without_generation_is_for_a_client_without_one() {
+        let tokens = tokens();
+        let keys = tokens.keys.load();
+        let header =
+            Header { kid: keys.ids().next().map(Into::into), ..Header::new(Algorithm::EdDSA) };
+        let second = now().as_second();
+        let claims = serde_json::json!({
+            "iss": ISSUER, "aud": ISSUER, "sub": "agent", "org": "acme", "kind": "access",
+            "iat": second, "nbf": second, "exp": second + 60, "jti": "",
+        });
+        let token = jsonwebtoken::encode(&header, &claims, &keys.signing().unwrap().signs).unwrap();
+        let expected =
+            TokenSubject { generation: ClientGeneration::default(), token_epoch: 0, ..subject() };
+        let verified = tokens.verify(token.as_bytes(), TokenKind::Access, now());
+        assert_eq!(verified, Some(expected));
     }
 
     #[test]
     fn others_can_verify_with_the_published_keys() {
         let tokens = tokens();
-        let token = tokens.issue(&caller(), TokenKind::Access, now()).unwrap();
+        let token = tokens.issue(&subject(), TokenKind::Access, now()).unwrap();
         let jwks = tokens.jwks();
         let key = DecodingKey::from_ed_components(jwks["keys"][0]["x"].as_str().unwrap()).unwrap();
         let mut validation = Validation::new(Algorithm::EdDSA);

@@ -99,6 +99,7 @@ mod tests {
 
     use super::*;
     use crate::domain::{
+        access::ClientGeneration,
         credential::CredentialHash,
         id::{ClientId, OrganizationId},
     };
@@ -173,6 +174,8 @@ mod tests {
         let client = Client {
             organization: OrganizationId::new("acme").unwrap(),
             id: ClientId::new("agent").unwrap(),
+            generation: ClientGeneration::default(),
+            token_epoch: 0,
             name: String::new(),
             permissions: BTreeSet::new(),
             secrets: Vec::new(),

@@ -41,6 +41,8 @@ impl ClientDirectory for Nobody {
         let client = Client {
             organization: OrganizationId::new("o").ok()?,
             id: ClientId::new("c").ok()?,
+            generation: Default::default(),
+            token_epoch: 0,
             name: String::new(),
             permissions: Default::default(),
             secrets: Vec::new(),

@@ -54,8 +54,7 @@ impl Principal {
     /// The principal that a client is.
     #[must_use]
     pub fn of_client(client: &Client) -> Self {
-        let caller =
-            Caller { organization: client.organization.clone(), client: client.id.clone() };
+        let caller = client.caller();
         Self { caller, permissions: client.permissions.iter().copied().collect() }
     }
 
@@ -220,9 +219,11 @@ impl Authentication {
 
     /// Permissions are the client's of this moment, not those of the token's: what is taken away is gone.
     fn by_token(&self, token: &[u8], now: Timestamp) -> Option<Principal> {
-        let caller = self.tokens.as_ref()?.verify(token, TokenKind::Access, now)?;
+        let subject = self.tokens.as_ref()?.verify(token, TokenKind::Access, now)?;
         let clients = self.clients.as_ref()?;
-        let client = clients.client(&caller.organization, &caller.client)?;
+        let client = clients
+            .client(&subject.caller.organization, &subject.caller.client)
+            .filter(|client| client.accepts_token_of(&subject))?;
         clients.used(&client);
         Some(Principal::of_client(&client))
     }

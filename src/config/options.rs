@@ -214,6 +214,26 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_CLIENT_BURST", value_name = "N")]
     pub client_burst: Option<NonZeroU32>,
 
+    /// Organizations that there may be [default: 100000]
+    #[arg(long, env = "METERD_ORGANIZATIONS_MAX", value_name = "N")]
+    pub organizations_max: Option<usize>,
+
+    /// Clients that each organization may have [default: 1000]
+    #[arg(long, env = "METERD_ORGANIZATION_CLIENTS_MAX", value_name = "N")]
+    pub organization_clients_max: Option<usize>,
+
+    /// Products that each organization may have, retired ones included [default: 10000]
+    #[arg(long, env = "METERD_ORGANIZATION_PRODUCTS_MAX", value_name = "N")]
+    pub organization_products_max: Option<usize>,
+
+    /// SKUs that each organization may have in all of its products, retired ones included [default: 100000]
+    #[arg(long, env = "METERD_ORGANIZATION_SKUS_MAX", value_name = "N")]
+    pub organization_skus_max: Option<usize>,
+
+    /// Product instances that each organization may have, retired ones included [default: 100000]
+    #[arg(long, env = "METERD_ORGANIZATION_INSTANCES_MAX", value_name = "N")]
+    pub organization_instances_max: Option<usize>,
+
     /// Connections that may be open on each listener [default: what the process may have, less 128, at most 16384]
     #[arg(long, env = "METERD_CONNECTIONS_MAX", value_name = "N")]
     pub connections_max: Option<usize>,
@@ -277,6 +297,11 @@ impl ServeOptions {
             retain_records,
             client_records_per_second,
             client_burst,
+            organizations_max,
+            organization_clients_max,
+            organization_products_max,
+            organization_skus_max,
+            organization_instances_max,
             connections_max,
         )
     }

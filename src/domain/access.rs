@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 
 use super::{
+    caller::Caller,
     credential::{Credential, CredentialHash},
     id::{ClientId, OrganizationId},
     permission::Permission,
@@ -28,6 +29,10 @@ pub struct Client {
     pub organization: OrganizationId,
     /// Unique within the organization.
     pub id: ClientId,
+    /// Tells it from every other client that had its id before.
+    pub generation: ClientGeneration,
+    /// How often its tokens were revoked. Only those issued since are accepted.
+    pub token_epoch: u64,
     /// For people.
     pub name: String,
     /// What it may do.
@@ -42,6 +47,22 @@ pub struct Client {
     pub created: Timestamp,
 }
 
+/// Tells clients apart that have the same id one after another. Random, so that none comes twice; zero is that of clients
+/// that were created before there were generations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct ClientGeneration(pub u64);
+
+/// Whom a token is issued to: a client as it was at that moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenSubject {
+    /// The client's organization and id.
+    pub caller: Caller,
+    /// Which client of that id.
+    pub generation: ClientGeneration,
+    /// How often its tokens had been revoked.
+    pub token_epoch: u64,
+}
+
 /// A public RSA key of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
@@ -54,6 +75,28 @@ pub struct PublicKey {
 }
 
 impl Client {
+    /// Its organization and id.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        Caller { organization: self.organization.clone(), client: self.id.clone() }
+    }
+
+    /// Whom a token that is issued to it now is for.
+    #[must_use]
+    pub fn token_subject(&self) -> TokenSubject {
+        let (generation, token_epoch) = (self.generation, self.token_epoch);
+        TokenSubject { caller: self.caller(), generation, token_epoch }
+    }
+
+    /// Whether it accepts a token: one that was issued to this very client since its tokens were last revoked.
+    #[must_use]
+    pub fn accepts_token_of(&self, subject: &TokenSubject) -> bool {
+        self.organization == subject.caller.organization
+            && self.id == subject.caller.client
+            && self.generation == subject.generation
+            && self.token_epoch == subject.token_epoch
+    }
+
     /// Whether `hash` is that of an API key that is accepted at `now`.
     #[must_use]
     pub fn has_api_key(&self, hash: &CredentialHash, now: Timestamp) -> bool {

@@ -50,6 +50,21 @@ pub const SKUS_PER_PRODUCT_MAX: usize = 1000;
 /// Most products, SKUs and product instances in one catalog change, all counted together.
 pub const CATALOG_ENTRIES_PER_APPLY_MAX: usize = 10_000;
 
+/// Most products of one organization, unless `serve` says otherwise.
+pub const ORGANIZATION_PRODUCTS_MAX_DEFAULT: usize = 10_000;
+
+/// Most SKUs of one organization, unless `serve` says otherwise.
+pub const ORGANIZATION_SKUS_MAX_DEFAULT: usize = 100_000;
+
+/// Most product instances of one organization, unless `serve` says otherwise.
+pub const ORGANIZATION_INSTANCES_MAX_DEFAULT: usize = 100_000;
+
+/// Most clients of one organization, unless `serve` says otherwise.
+pub const ORGANIZATION_CLIENTS_MAX_DEFAULT: usize = 1_000;
+
+/// Most organizations, unless `serve` says otherwise.
+pub const ORGANIZATIONS_MAX_DEFAULT: usize = 100_000;
+
 /// Rows of a page when the caller does not say.
 pub const PAGE_SIZE_DEFAULT: usize = 100;
 

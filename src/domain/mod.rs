@@ -10,6 +10,7 @@ pub mod calendar;
 pub mod caller;
 pub mod catalog;
 pub mod credential;
+pub mod exceeded_limit;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod id;

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::{
     api::metrics::Metrics,
-    service::committer::Committer,
+    service::{access::Access, catalogs::Catalogs, committer::Committer},
     store::{StoreStatus, UsageStore},
 };
 
@@ -20,6 +20,8 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 pub(super) struct Admin {
     pub(super) store: Arc<dyn UsageStore>,
     pub(super) committer: Arc<Committer>,
+    pub(super) access: Arc<Access>,
+    pub(super) catalogs: Arc<Catalogs>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) draining: watch::Receiver<bool>,
 }
@@ -57,6 +59,7 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let writable = admin.store.status() == StoreStatus::Ready;
     admin.metrics.observe(&admin.store.statistics(), writable, admin.committer.queued_records());
     admin.metrics.observe_reads(&admin.committer.reads().statistics());
+    admin.metrics.kept.observe(admin.access.size(), admin.catalogs.size());
     match admin.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

@@ -40,10 +40,11 @@ use crate::{
         access_token::AccessTokens,
         signing_keys::{SigningKeyError, SigningKeys},
     },
+    domain::catalog::CatalogLimits,
     service::{
         ServiceError,
         acceptance::AcceptanceWindow,
-        access::Access,
+        access::{Access, AccessLimits},
         access_log::{AccessLogRules, AccessLogs},
         api_usage::{ApiUsage, self_metering::SelfMetering},
         assets::Assets,
@@ -99,6 +100,10 @@ pub struct ServerConfig {
     pub spill: PathBuf,
     /// How entries of proxies' access logs are read.
     pub access_log: AccessLogRules,
+    /// How large the catalog of each organization may be.
+    pub catalogs: CatalogLimits,
+    /// How many organizations and clients there may be.
+    pub access: AccessLimits,
     /// How callers are recognised.
     pub authentication: Authentication,
     /// TLS for the API; `None` for connections in the clear.
@@ -213,10 +218,22 @@ impl<L: Listener> Server<L> {
             execution,
         )?;
         let audit = Arc::new(AuditTrail::new(Arc::clone(&store), Arc::clone(&clock)));
-        let catalogs = Arc::new(Catalogs::load(Arc::clone(&store), Arc::clone(&audit))?);
+        let catalogs = Catalogs::load_with(
+            Arc::clone(&store),
+            Arc::clone(&audit),
+            config.catalogs,
+            execution,
+        )?;
+        let catalogs = Arc::new(catalogs);
         let reads = Arc::clone(committer.reads());
         let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit), reads));
-        let access = Access::load(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&audit))?;
+        let access = Access::load_with(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            Arc::clone(&audit),
+            config.access,
+            execution,
+        )?;
         let access = Arc::new(access);
         let keys = match &config.signing_keys {
             Some(file) => SigningKeys::open(file, clock.now())?,
@@ -355,6 +372,8 @@ impl<L: Listener> Server<L> {
         let admin = Admin {
             store: Arc::clone(&self.store),
             committer: Arc::clone(&self.committer),
+            access: Arc::clone(&self.access),
+            catalogs: Arc::clone(&self.catalogs),
             metrics: Arc::clone(&self.metrics),
             draining: watching.clone(),
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     FieldViolation, Page, PageRequest, ServiceError, audit::AuditTrail, committer::Admission,
-    page::PageTokens, store_reads::StoreReads,
+    organization_locks::OrganizationLocks, page::PageTokens, store_reads::StoreReads,
 };
 use crate::{
     domain::{
@@ -45,8 +45,8 @@ pub struct Assets {
     store: Arc<dyn UsageStore>,
     audit: Arc<AuditTrail>,
     reads: Arc<StoreReads>,
-    // Held from reading what is there to writing what shall be.
-    changing: Arc<tokio::sync::Mutex<()>>,
+    // An organization's is held from reading what is there to writing what shall be.
+    changing: OrganizationLocks,
 }
 
 impl std::fmt::Debug for Assets {
@@ -59,7 +59,7 @@ impl Assets {
     /// The assets of a store, which is read by `reads`.
     #[must_use]
     pub fn new(store: Arc<dyn UsageStore>, audit: Arc<AuditTrail>, reads: Arc<StoreReads>) -> Self {
-        Self { store, audit, reads, changing: Arc::new(tokio::sync::Mutex::new(())) }
+        Self { store, audit, reads, changing: OrganizationLocks::default() }
     }
 
     /// Creates or replaces assets of the actor's organization, durably and all at once.
@@ -74,7 +74,7 @@ impl Assets {
     ) -> Result<AssetChanges, ServiceError> {
         let assets = check(assets)?;
         let organization = actor.caller.organization.clone();
-        let changing = Arc::clone(&self.changing).lock_owned().await;
+        let changing = self.changing.lock(&organization).await;
         let (store, audit, actor) =
             (Arc::clone(&self.store), Arc::clone(&self.audit), actor.clone());
         // Runs to its end and keeps others out until then, even if the caller is dropped.
@@ -156,7 +156,7 @@ impl Assets {
         let missing = || ServiceError::not_found("asset", id);
         let asset = AssetId::new(id).map_err(|_| missing())?;
         let organization = actor.caller.organization.clone();
-        let changing = Arc::clone(&self.changing).lock_owned().await;
+        let changing = self.changing.lock(&organization).await;
         let (store, audit, actor) =
             (Arc::clone(&self.store), Arc::clone(&self.audit), actor.clone());
         let writing = tokio::task::spawn_blocking(move || {

@@ -7,7 +7,12 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    domain::{catalog::CatalogViolation, limits::ID_CHARS_MAX, report::ReportError},
+    domain::{
+        catalog::{CatalogRefusal, CatalogViolation},
+        exceeded_limit::ExceededLimit,
+        limits::ID_CHARS_MAX,
+        report::ReportError,
+    },
     store::StoreError,
 };
 
@@ -110,6 +115,9 @@ pub enum ServiceError {
     /// The state of things forbids it; the text says which.
     #[error("{0}")]
     FailedPrecondition(String),
+    /// The organization, or the server, would keep more than it may; every limit that would be exceeded is named.
+    #[error("{}", exceeded_text(.0))]
+    LimitExceeded(Vec<ExceededLimit>),
     /// Too much is waiting to be stored. Nothing of the request was.
     #[error("too many records are waiting to be stored")]
     Overloaded {
@@ -190,9 +198,16 @@ impl ServiceError {
             | Self::TooManyReads { .. }
             | Self::PermissionDenied(_)
             | Self::FailedPrecondition(_)
+            | Self::LimitExceeded(_)
             | Self::Overloaded { .. } => None,
         }
     }
+}
+
+/// What limits would be exceeded, and what can be done.
+fn exceeded_text(exceeded: &[ExceededLimit]) -> String {
+    let counts = exceeded.iter().map(ExceededLimit::to_string).collect::<Vec<_>>().join("; ");
+    format!("{counts}; delete some, or have the operator of the server raise the limit")
 }
 
 impl From<StoreError> for ServiceError {
@@ -226,16 +241,17 @@ impl From<StoreError> for ServiceError {
     }
 }
 
-impl From<Vec<CatalogViolation>> for ServiceError {
-    fn from(violations: Vec<CatalogViolation>) -> Self {
-        let violations = violations.into_iter();
-        Self::InvalidArgument(
-            violations
-                .map(|CatalogViolation { field, description }| {
-                    FieldViolation::new(field, description)
-                })
-                .collect(),
-        )
+impl From<CatalogRefusal> for ServiceError {
+    fn from(refusal: CatalogRefusal) -> Self {
+        let field = |violation: CatalogViolation| {
+            FieldViolation::new(violation.field, violation.description)
+        };
+        match refusal {
+            CatalogRefusal::Invalid(violations) => {
+                Self::InvalidArgument(violations.into_iter().map(field).collect())
+            }
+            CatalogRefusal::TooLarge(exceeded) => Self::LimitExceeded(exceeded),
+        }
     }
 }
 

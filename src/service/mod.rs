@@ -15,6 +15,7 @@ mod error;
 pub mod execution;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod organization_locks;
 mod page;
 pub mod product_usage;
 pub mod reports;

@@ -19,7 +19,7 @@ use crate::{
         asset_usage::{AssetTotalsQuery, StoredBatch},
         audit::Actor,
         caller::Caller,
-        catalog::{Catalog, Product, ProductInstance, Sku, State},
+        catalog::{Catalog, CatalogDifference, Product, ProductInstance, Sku, State},
         id::{AssetId, BatchId, ClientId, OrganizationId, ProductId, ProductInstanceId, SkuId},
         quantity::Quantity,
         record_scan::{RecordPage, RecordScan},
@@ -124,10 +124,10 @@ pub(super) fn catalog() -> Catalog {
         instance("retired-instance", "product", State::Retired),
         instance("instance-of-retired", "retired-product", State::Active),
     ];
-    Catalog {
-        products: products.into_iter().map(|product| (product.id.clone(), product)).collect(),
-        instances: instances.into_iter().map(|instance| (instance.id.clone(), instance)).collect(),
-    }
+    let mut catalog = Catalog::default();
+    products.into_iter().for_each(|product| drop(catalog.put_product(product)));
+    instances.into_iter().for_each(|instance| drop(catalog.put_instance(instance)));
+    catalog
 }
 
 /// A place that threads pass only while it is open.
@@ -212,6 +212,7 @@ pub(super) struct TestStore {
     pub(super) settle_gate: Gate,
     pub(super) totals_gate: Gate,
     pub(super) catalog_gate: Gate,
+    pub(super) document_gate: Gate,
     pub(super) needs_read: AtomicBool,
     pub(super) originals_read: AtomicUsize,
     mishap: Mutex<Option<Mishap>>,
@@ -230,7 +231,11 @@ impl TestStore {
         for name in organizations {
             store
                 .memory
-                .replace_catalog(&organization(name), &Catalog::default(), &catalog(), &[])
+                .change_catalog(
+                    &organization(name),
+                    &CatalogDifference::between(&Catalog::default(), &catalog()),
+                    &[],
+                )
                 .unwrap();
         }
         store
@@ -358,18 +363,17 @@ impl UsageStore for TestStore {
         self.memory.catalogs()
     }
 
-    fn replace_catalog(
+    fn change_catalog(
         &self,
         organization: &OrganizationId,
-        before: &Catalog,
-        after: &Catalog,
+        difference: &CatalogDifference,
         documents: &[DocumentChange],
     ) -> Result<(), StoreError> {
         self.catalog_gate.pass();
         if self.catalog_fails.load(Ordering::SeqCst) {
             return Err(StoreError::Engine("/secret/path: planned".into()));
         }
-        self.memory.replace_catalog(organization, before, after, documents)
+        self.memory.change_catalog(organization, difference, documents)
     }
 
     fn assets(
@@ -414,6 +418,7 @@ impl UsageStore for TestStore {
     }
 
     fn write_documents(&self, changes: &[DocumentChange]) -> Result<(), StoreError> {
+        self.document_gate.pass();
         self.memory.write_documents(changes)
     }
 

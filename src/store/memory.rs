@@ -21,7 +21,7 @@ use crate::domain::{
         AssetBatch, AssetSeries, AssetTotalsQuery, BatchDecision, StoredBatch, UsageDay,
     },
     calendar::QuarterHour,
-    catalog::Catalog,
+    catalog::{Catalog, CatalogDifference},
     id::{AssetId, BatchId, ClientId, OrganizationId},
     quantity::Total,
     record_scan::{RecordPage, RecordPosition, RecordScan},
@@ -351,15 +351,15 @@ impl UsageStore for MemoryStore {
         Ok(state.catalogs.iter().map(|(name, catalog)| (name.clone(), catalog.clone())).collect())
     }
 
-    fn replace_catalog(
+    fn change_catalog(
         &self,
         organization: &OrganizationId,
-        _: &Catalog,
-        after: &Catalog,
+        difference: &CatalogDifference,
         documents: &[DocumentChange],
     ) -> Result<(), StoreError> {
         let mut state = self.state.write();
-        state.catalogs.insert(organization.clone(), after.clone());
+        let catalog = state.catalogs.entry(organization.clone()).or_default();
+        *catalog = catalog.with(difference);
         state.write_documents(documents)
     }
 

@@ -38,7 +38,7 @@ use crate::domain::{
     asset::Asset,
     asset_usage::{AssetSeries, AssetTotalsQuery, StoredBatch, UsageDay},
     calendar::QuarterHour,
-    catalog::Catalog,
+    catalog::{Catalog, CatalogDifference},
     id::{AssetId, BatchId, ClientId, OrganizationId},
     quantity::Total,
     record_scan::{RecordPage, RecordScan},
@@ -210,16 +210,15 @@ pub trait UsageStore: Send + Sync + 'static {
     /// [`StoreError`] if they cannot be read.
     fn catalogs(&self) -> Result<Vec<(OrganizationId, Catalog)>, StoreError>;
 
-    /// Replaces an organization's catalog, durably and all at once, together with `documents`. `before` is
-    /// what the store holds now; only the differences are written.
+    /// Carries out a difference from what an organization's catalog is now, durably and all at once, together with
+    /// `documents`. Only one call runs at a time for an organization; the caller sees to that.
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be written.
-    fn replace_catalog(
+    fn change_catalog(
         &self,
         organization: &OrganizationId,
-        before: &Catalog,
-        after: &Catalog,
+        difference: &CatalogDifference,
         documents: &[DocumentChange],
     ) -> Result<(), StoreError>;
 
@@ -244,8 +243,8 @@ pub trait UsageStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Asset>, StoreError>;
 
-    /// Puts and removes assets, durably and all at once, together with `documents`. Only one call runs at a time;
-    /// the caller sees to that.
+    /// Puts and removes assets, durably and all at once, together with `documents`. Only one call runs at a time for an
+    /// organization; the caller sees to that.
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be written.

@@ -12,6 +12,7 @@ use meterd::{
         Permission,
         rpc_permissions::{Access, RPC_ACCESS},
     },
+    store::document::Collection,
 };
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 use serde_json::json;
@@ -99,6 +100,14 @@ async fn key_elsewhere(server: &TestServer) -> String {
     server.access().create_client(request).await.unwrap().into_inner().api_key
 }
 
+/// A client's generation as tokens spell it.
+fn generation_of(server: &TestServer, id: &str) -> String {
+    let documents = server.store.documents(Collection::Clients).unwrap();
+    let stored = documents.iter().find(|document| document.name == id).unwrap();
+    let client: serde_json::Value = serde_json::from_slice(&stored.body).unwrap();
+    format!("{:x}", client["generation"].as_u64().unwrap())
+}
+
 #[tokio::test]
 async fn every_method_lets_in_those_who_may_and_nobody_else() {
     let directory = tempfile::tempdir().unwrap();
@@ -121,9 +130,10 @@ async fn every_method_lets_in_those_who_may_and_nobody_else() {
     let everything = key_of(&server, "everything", &Permission::ALL).await;
     let its_key = Key::of_server(&signing_keys);
     let second = noon().as_second();
+    let generation = generation_of(&server, "everything");
     let claims = json!({
         "iss": "meterd", "aud": "meterd", "sub": "everything", "org": "default", "kind": "access",
-        "iat": second, "nbf": second, "exp": second + 3600, "jti": "1",
+        "generation": generation, "epoch": 0, "iat": second, "nbf": second, "exp": second + 3600, "jti": "1",
     });
     let with = |name: &str, value: serde_json::Value| {
         let mut claims = claims.clone();
@@ -144,6 +154,9 @@ async fn every_method_lets_in_those_who_may_and_nobody_else() {
         with("sub", "deleted".into()),
         with("org", "another".into()),
         with("kind", "refresh".into()),
+        with("generation", "".into()),
+        with("generation", generation_of(&server, "nothing").into()),
+        with("epoch", 1.into()),
     ];
     let genuine = token(&its_key.sign(&claims));
     // Whoever may do everything elsewhere.

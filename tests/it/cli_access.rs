@@ -103,6 +103,38 @@ async fn a_client_is_created_used_rotated_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rotated_secret_revokes_tokens_as_asked() {
+    let server = TestServer::start().await;
+    // The process' clock is the system's; the server's stands still.
+    server.clock.set(jiff::Timestamp::now());
+    let url = format!("http://{}", server.api);
+    let arguments =
+        ["client", "create", "agent", "--permission", "usage:product:view", "--output", "json"];
+    let created = json(&run(client(server.api, &arguments)).ok());
+    let mut secret = created["secret"].as_str().unwrap().to_owned();
+    let rotate = |arguments: &[&str]| {
+        run(client(server.api, &[&["client", "rotate", "agent"], arguments].concat()))
+    };
+    for (arguments, revokes) in [
+        (&["--overlap", "0s"][..], true),
+        (&["--overlap", "0s", "--revoke-tokens=false"], false),
+        (&[], false),
+        (&["--revoke-tokens"], true),
+    ] {
+        let mut get = meterd(&["token", "--client-id", "agent", "--client-secret", &secret]);
+        get.env("METERD_SERVER", &url).env_remove("METERD_TOKEN");
+        let token = run(get).ok();
+        secret = rotate(arguments).ok().trim().to_owned();
+        let mut uses = meterd(&["records"]);
+        uses.env("METERD_SERVER", &url).env("METERD_TOKEN", token.trim());
+        let used = run(uses);
+        if revokes { used.fails(1, &["not valid"]) } else { drop(used.ok()) }
+    }
+    rotate(&["--kind", "api-key", "--revoke-tokens"]).fails(2, &["--kind secret"]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tokens_for_a_secret_and_for_a_key_file() {
     let server = TestServer::start().await;
     let url = format!("http://{}", server.api);

@@ -17,7 +17,7 @@ use meterd::{
             AssetBatch, AssetFilter, AssetTotalsQuery, AssetUsage, BatchDecision, DayRange,
             UsageDay,
         },
-        catalog::State,
+        catalog::{Catalog, CatalogLimits, State},
         id::{AssetId, BatchId},
         quantity::Quantity,
         verdict::{Decision, Original},
@@ -100,9 +100,8 @@ fn write(directory: &Path) {
     options.memtable_keys_max = 40;
     options.merge_fan_in = 2;
     let store = SledStore::open(options).unwrap();
-    let empty = meterd::domain::catalog::Catalog::default();
-    let catalog = empty.apply(sample_catalog()).unwrap();
-    store.replace_catalog(&organization("alpha"), &empty, &catalog, &[]).unwrap();
+    let applied = Catalog::default().apply(sample_catalog(), &CatalogLimits::default());
+    store.change_catalog(&organization("alpha"), &applied.unwrap().1, &[]).unwrap();
     for group in 0..u128::from(RECORDS / 10) {
         let of = if group % 3 == 0 { "beta" } else { "alpha" };
         let at = now() - SignedDuration::from_mins(group as i64 * 7);
@@ -145,7 +144,7 @@ fn check(directory: &Path) {
         "uuids are per organization"
     );
     let (name, catalog) = store.catalogs().unwrap().remove(0);
-    assert_eq!((name, catalog.products.len()), (organization("alpha"), 3));
+    assert_eq!((name, catalog.size().products), (organization("alpha"), 3));
 }
 
 const BATCHES: i64 = 12;

@@ -42,6 +42,7 @@ mod hostile_input;
 mod kill;
 mod kill_batches;
 mod network;
+mod organization_limits;
 mod outside_issuer;
 mod power_loss;
 mod rate_limits;

@@ -1,16 +1,21 @@
 //! The token endpoints, as vendors' SDKs use them, and tokens in calls.
 
+use std::sync::Arc;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{Method, StatusCode};
 use jiff::SignedDuration;
-use meterd::api::pb::meterd::v1::{
-    CreateClientRequest, CreateClientResponse, DeleteClientRequest, UpdateClientRequest,
+use meterd::{
+    api::pb::meterd::v1::{
+        CreateClientRequest, CreateClientResponse, DeleteClientRequest, UpdateClientRequest,
+    },
+    store::memory::MemoryStore,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{
     http::{Answer, call},
-    server::TestServer,
+    server::{Setup, TestServer},
 };
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -180,5 +185,75 @@ async fn a_token_ends_with_its_time_its_client_and_its_permissions() {
     agent(&stranger, "agent").await;
     assert_eq!(list(&stranger, &second).await, StatusCode::UNAUTHORIZED);
     stranger.stop().await;
+    server.stop().await;
+}
+
+/// An access token and a refresh token.
+async fn tokens(server: &TestServer, secret: &str) -> [String; 2] {
+    let grant = ("grant_type", "client_credentials");
+    let answer = ask(server, "/oauth2/token", Some(("agent", secret)), &[grant]).await.json();
+    ["access_token", "refresh_token"].map(|name| text(&answer, name))
+}
+
+/// Whether calls and the token endpoint accept the two.
+async fn accepted(server: &TestServer, secret: &str, [access, refresh]: &[String; 2]) -> [bool; 2] {
+    let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.as_str())];
+    let refreshed = ask(server, "/oauth2/token", Some(("agent", secret)), &form).await;
+    if refreshed.status != StatusCode::OK {
+        assert_eq!(refreshed.json()["error"], "invalid_grant");
+    }
+    [list(server, access).await == StatusCode::OK, refreshed.status == StatusCode::OK]
+}
+
+#[tokio::test]
+async fn recreated_client_refuses_tokens_of_the_one_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(MemoryStore::new());
+    let setup = || Setup {
+        store: Arc::<MemoryStore>::clone(&store),
+        signing_keys: Some(directory.path().join("signing-keys.json")),
+        ..Setup::default()
+    };
+    let server = TestServer::with(setup()).await;
+    let first = agent(&server, "agent").await;
+    let old = tokens(&server, &first.secret).await;
+    assert_eq!(accepted(&server, &first.secret, &old).await, [true, true]);
+    let delete = DeleteClientRequest { client_id: "agent".into(), ..Default::default() };
+    server.access().delete_client(delete).await.unwrap();
+    let second = agent(&server, "agent").await;
+    // In the same second: the clock of the server stands still.
+    assert_eq!(accepted(&server, &second.secret, &old).await, [false, false]);
+    let new = tokens(&server, &second.secret).await;
+    assert_eq!(accepted(&server, &second.secret, &new).await, [true, true]);
+    server.stop().await;
+    let server = TestServer::with(setup()).await;
+    assert_eq!(accepted(&server, &second.secret, &old).await, [false, false]);
+    assert_eq!(accepted(&server, &second.secret, &new).await, [true, true]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn rotated_secret_ends_tokens_unless_it_overlaps() {
+    let server = TestServer::start().await;
+    let mut secret = agent(&server, "agent").await.secret;
+    for (request, ends) in [
+        (json!({}), true),
+        (json!({"revokeTokens": false}), false),
+        (json!({"overlap": "3600s"}), false),
+        (json!({"overlap": "3600s", "revokeTokens": true}), true),
+    ] {
+        let old = tokens(&server, &secret).await;
+        let path = "/v1/access/clients/agent:rotateSecret";
+        let answer = call(Method::POST, path).json(&request).send(server.api).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.json());
+        let before = std::mem::replace(&mut secret, text(&answer.json(), "secret"));
+        assert_eq!(accepted(&server, &secret, &old).await, [!ends, !ends], "{request}");
+        let new = tokens(&server, &secret).await;
+        assert_eq!(accepted(&server, &secret, &new).await, [true, true], "{request}");
+        if request.get("overlap").is_some() {
+            let new = tokens(&server, &before).await;
+            assert_eq!(accepted(&server, &secret, &new).await, [true, true], "{request}");
+        }
+    }
     server.stop().await;
 }

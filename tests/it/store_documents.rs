@@ -1,7 +1,7 @@
 //! Documents: random changes to the sled store and to the memory store, with restarts, read the same.
 
 use meterd::{
-    domain::{catalog::Catalog, id::OrganizationId},
+    domain::{catalog::CatalogDifference, id::OrganizationId},
     store::{
         StoreError, UsageStore,
         document::{Collection, DOCUMENT_BYTES_MAX, DocumentChange},
@@ -61,9 +61,9 @@ fn documents_are_what_was_written_last() {
         for _ in 0..10 {
             let changes: Vec<_> = (0..random.below(4)).map(|_| change(&mut random)).collect();
             if random.below(3) == 0 {
-                let (name, empty) = (organization("alpha"), Catalog::default());
-                store.replace_catalog(&name, &empty, &empty, &changes).unwrap();
-                model.replace_catalog(&name, &empty, &empty, &changes).unwrap();
+                let (name, nothing) = (organization("alpha"), CatalogDifference::default());
+                store.change_catalog(&name, &nothing, &changes).unwrap();
+                model.change_catalog(&name, &nothing, &changes).unwrap();
             } else {
                 store.write_documents(&changes).unwrap();
                 model.write_documents(&changes).unwrap();

@@ -8,7 +8,7 @@ use meterd::{
         access_token::{AccessTokens, TokenKind},
         signing_keys::SigningKeys,
     },
-    domain::{audit::Actor, caller::Caller, id::OrganizationId},
+    domain::{audit::Actor, id::OrganizationId},
     service::{
         access::{Access, NewClient},
         audit::AuditTrail,
@@ -30,8 +30,7 @@ pub(super) fn known_token() -> Box<dyn Work> {
     let new = NewClient { id: "agent".into(), ..NewClient::default() };
     let created = runtime().block_on(access.create_client(&actor, &organization, new)).unwrap();
     let tokens = Arc::new(AccessTokens::new(SigningKeys::ephemeral().unwrap()));
-    let caller = Caller { organization, client: created.client.id.clone() };
-    let token = tokens.issue(&caller, TokenKind::Access, now()).unwrap();
+    let token = tokens.issue(&created.client.token_subject(), TokenKind::Access, now()).unwrap();
     let authentication =
         Authentication::new(None, false).unwrap().with_clients(access).with_tokens(tokens);
     Box::new(KnownToken { authentication, header: format!("Bearer {token}") })

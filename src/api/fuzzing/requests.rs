@@ -20,7 +20,11 @@ use crate::{
         },
         rest::made_up as messages,
     },
-    domain::{catalog::Catalog, fuzzing::Choices, usage_date},
+    domain::{
+        catalog::{Catalog, CatalogLimits, CatalogRefusal},
+        fuzzing::Choices,
+        usage_date,
+    },
     service::{
         ServiceError,
         product_usage::{ReportedRecord, ReportedTarget, UsageReport},
@@ -267,12 +271,16 @@ fn apply_catalog(request: ours::ApplyCatalogRequest) {
         ..request
     };
     assert_eq!(catalog::desired_from_proto(again).ok().as_ref(), Some(&desired));
-    match Catalog::default().apply(desired.clone()) {
-        Ok(applied) => {
-            let twice = applied.apply(desired).expect("it was applied before");
-            assert_eq!(applied.changes_to(&twice), []);
+    let limits = CatalogLimits::default();
+    match Catalog::default().apply(desired.clone(), &limits) {
+        Ok((applied, difference)) => {
+            assert_eq!(Catalog::default().with(&difference), applied);
+            let (twice, difference) =
+                applied.apply(desired, &limits).expect("it was applied before");
+            assert!(difference.is_empty() && applied == twice);
         }
-        Err(violations) => assert!(!violations.is_empty()),
+        Err(CatalogRefusal::Invalid(violations)) => assert!(!violations.is_empty()),
+        Err(CatalogRefusal::TooLarge(exceeded)) => assert!(!exceeded.is_empty()),
     }
 }
 

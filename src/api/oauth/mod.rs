@@ -29,7 +29,6 @@ use crate::{
     },
     domain::{
         access::{Client, ClientDirectory},
-        caller::Caller,
         credential::CredentialHash,
     },
     service::clock::Clock,
@@ -124,16 +123,15 @@ impl TokenEndpoint {
                 (client.ok_or(TokenError::Grant)?, Grant::ClientCredentials)
             }
         };
-        let caller =
-            Caller { organization: client.organization.clone(), client: client.id.clone() };
         if let Grant::Refresh(token) = &grant {
             let issued_to = self.tokens.verify(token.as_bytes(), TokenKind::Refresh, now);
-            if issued_to.as_ref() != Some(&caller) {
+            if !issued_to.is_some_and(|subject| client.accepts_token_of(&subject)) {
                 return Err(TokenError::Grant);
             }
         }
         self.clients.used(&client);
-        let issue = |kind| self.tokens.issue(&caller, kind, now).map_err(|_| TokenError::Server);
+        let subject = client.token_subject();
+        let issue = |kind| self.tokens.issue(&subject, kind, now).map_err(|_| TokenError::Server);
         let mut answer = json!({
             "access_token": issue(TokenKind::Access)?,
             "token_type": "Bearer",

@@ -18,7 +18,7 @@ use crate::{
         access_service_client::AccessServiceClient,
     },
     cli::{
-        CommandResult,
+        CommandError, CommandResult,
         connection::{Connection, call_failed},
         output::{json_document, table},
         terminal::tell,
@@ -71,6 +71,10 @@ pub(in crate::cli) enum ClientCommand {
         /// How long the one before is still accepted, at most 90 days
         #[arg(long, value_name = "DURATION", default_value = "24h")]
         overlap: HumanDuration,
+        /// Whether the tokens that the client got so far end at once [default: true if the overlap is 0]
+        #[arg(long, num_args = 0..=1, require_equals = true, value_name = "BOOL",
+            default_missing_value = "true")]
+        revoke_tokens: Option<bool>,
         #[command(flatten)]
         target: Target,
     },
@@ -89,6 +93,9 @@ pub(in crate::cli) enum ClientCommand {
         id: String,
         /// The key's id
         key: String,
+        /// End the tokens that the client got so far at once
+        #[arg(long)]
+        revoke_tokens: bool,
         #[command(flatten)]
         target: Target,
     },
@@ -163,13 +170,20 @@ impl ClientCommand {
                 let answer = answer.map_err(|status| call_failed(&status))?.into_inner();
                 print(target.options.output, answer.client.as_slice())
             }
-            Self::Rotate { id, kind, overlap, target } => rotate(id, kind, overlap, target).await,
+            Self::Rotate { id, kind, overlap, revoke_tokens, target } => match kind {
+                Kind::Secret => rotate_secret(id, overlap, revoke_tokens, target).await,
+                Kind::ApiKey if revoke_tokens.is_some() => Err(CommandError::usage(
+                    "--revoke-tokens goes with --kind secret: no token is got with an API key",
+                )),
+                Kind::ApiKey => rotate_api_key(id, overlap, target).await,
+            },
             Self::AddKey { id, file, target } => add_key(id, file, target).await,
-            Self::RemoveKey { id, key, target } => {
+            Self::RemoveKey { id, key, revoke_tokens, target } => {
                 let request = RemovePublicKeyRequest {
                     organization_id: target.organization.clone(),
                     client_id: id,
                     key_id: key.clone(),
+                    revoke_tokens,
                 };
                 let answer = target.connect().await?.remove_public_key(request).await;
                 answer.map_err(|status| call_failed(&status))?;
@@ -219,28 +233,46 @@ async fn create(id: String, profile: Profile, target: Target) -> CommandResult {
     Ok(io::stdout().lock().write_all(table::render(&rows).as_bytes())?)
 }
 
-async fn rotate(id: String, kind: Kind, overlap: HumanDuration, target: Target) -> CommandResult {
-    let overlap = prost_types::Duration {
-        seconds: i64::try_from(overlap.0.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(overlap.0.subsec_nanos()).unwrap_or(0),
+async fn rotate_secret(
+    id: String,
+    overlap: HumanDuration,
+    revoke_tokens: Option<bool>,
+    target: Target,
+) -> CommandResult {
+    let request = RotateClientSecretRequest {
+        organization_id: target.organization.clone(),
+        client_id: id,
+        overlap: Some(wire_duration(overlap)),
+        revoke_tokens,
     };
-    let mut client = target.connect().await?;
-    let organization_id = target.organization.clone();
-    let text = if kind == Kind::ApiKey {
-        let request =
-            RotateApiKeyRequest { organization_id, client_id: id, overlap: Some(overlap) };
-        let answer = client.rotate_api_key(request).await;
-        answer.map_err(|status| call_failed(&status))?.into_inner().api_key
-    } else {
-        let request =
-            RotateClientSecretRequest { organization_id, client_id: id, overlap: Some(overlap) };
-        let answer = client.rotate_client_secret(request).await;
-        answer.map_err(|status| call_failed(&status))?.into_inner().secret
+    let answer = target.connect().await?.rotate_client_secret(request).await;
+    let secret = answer.map_err(|status| call_failed(&status))?.into_inner().secret;
+    print_once(&target, "secret", &secret)
+}
+
+async fn rotate_api_key(id: String, overlap: HumanDuration, target: Target) -> CommandResult {
+    let request = RotateApiKeyRequest {
+        organization_id: target.organization.clone(),
+        client_id: id,
+        overlap: Some(wire_duration(overlap)),
     };
+    let answer = target.connect().await?.rotate_api_key(request).await;
+    let key = answer.map_err(|status| call_failed(&status))?.into_inner().api_key;
+    print_once(&target, "api_key", &key)
+}
+
+fn wire_duration(duration: HumanDuration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.0.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.0.subsec_nanos()).unwrap_or(0),
+    }
+}
+
+/// Prints a credential that cannot be printed again.
+fn print_once(target: &Target, name: &str, text: &str) -> CommandResult {
     tell(format_args!("this is not kept: note it now"));
     let mut out = io::stdout().lock();
     if target.options.output == Form::Json {
-        let name = if kind == Kind::ApiKey { "api_key" } else { "secret" };
         return json_document(out, &json!({name: text}));
     }
     Ok(writeln!(out, "{text}")?)

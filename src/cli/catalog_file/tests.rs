@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::catalog::{Catalog, CatalogLimits};
 
 fn faults(text: &str) -> Vec<(Option<u64>, String)> {
     let faults = match CatalogFile::parse(text) {
@@ -12,7 +13,7 @@ fn faults(text: &str) -> Vec<(Option<u64>, String)> {
 fn the_sample_is_a_catalog() {
     let desired = CatalogFile::sample().desired().unwrap();
     assert_eq!((desired.products.len(), desired.instances.len()), (3, 2));
-    assert!(crate::domain::catalog::Catalog::default().apply(desired).is_ok());
+    assert!(Catalog::default().apply(desired, &CatalogLimits::default()).is_ok());
 }
 
 #[test]

@@ -127,8 +127,7 @@ impl CatalogSource {
 }
 
 async fn fill_if_empty(catalogs: &Catalogs, organization: &OrganizationId) -> CommandResult {
-    let catalog = catalogs.of(organization);
-    if !catalog.products.is_empty() || !catalog.instances.is_empty() {
+    if !catalogs.of(organization).is_empty() {
         return Ok(());
     }
     let sample =

@@ -21,12 +21,14 @@ use crate::{
     cli::{CommandError, CommandResult},
     config::{ByteSize, HumanDuration, ServeOptions, Switch},
     domain::{
+        catalog::CatalogLimits,
         id::OrganizationId,
         limits::{ACCEPT_PAST_DAYS_MAX, STREAM_RECORDS_MAX},
     },
     server::{ConnectionLimits, KeySource, OutsideIssuerConfig, ServerConfig, TlsFiles, is_safe},
     service::{
         acceptance::AcceptanceWindow,
+        access::AccessLimits,
         access_log::{AccessLogHeaders, AccessLogRules},
         backups::BackupLimits,
         committer::CommitterLimits,
@@ -105,6 +107,8 @@ impl Settings {
             spill: data_dir(&options).to_owned(),
             self_metering: options.self_metering != Some(Switch::Off),
             access_log: access_log_rules(&options)?,
+            catalogs: catalog_limits(&options)?,
+            access: access_limits(&options)?,
             authentication: Authentication::new(token, dev)
                 .context("cannot set up authentication")?,
             tls: tls_files(&options)?,
@@ -330,6 +334,33 @@ fn query_limits(options: &ServeOptions) -> CommandResult<QueryLimits> {
             return Err(CommandError::usage(text));
         }
         limits.retention = SignedDuration::try_from(retention).context("query-retention")?;
+    }
+    Ok(limits)
+}
+
+fn catalog_limits(options: &ServeOptions) -> CommandResult<CatalogLimits> {
+    let mut limits = CatalogLimits::default();
+    for (name, given, limit) in [
+        ("organization-products-max", options.organization_products_max, &mut limits.products_max),
+        ("organization-skus-max", options.organization_skus_max, &mut limits.skus_max),
+        (
+            "organization-instances-max",
+            options.organization_instances_max,
+            &mut limits.instances_max,
+        ),
+    ] {
+        *limit = given.map_or(Ok(*limit), |given| at_least(name, given, 1))?;
+    }
+    Ok(limits)
+}
+
+fn access_limits(options: &ServeOptions) -> CommandResult<AccessLimits> {
+    let mut limits = AccessLimits::default();
+    for (name, given, limit) in [
+        ("organizations-max", options.organizations_max, &mut limits.organizations_max),
+        ("organization-clients-max", options.organization_clients_max, &mut limits.clients_max),
+    ] {
+        *limit = given.map_or(Ok(*limit), |given| at_least(name, given, 1))?;
     }
     Ok(limits)
 }

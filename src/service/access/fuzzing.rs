@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::entry;
 use crate::{
     domain::{
-        access::{Client, Organization, PublicKey},
+        access::{Client, ClientGeneration, Organization, PublicKey},
         credential::{Credential, CredentialHash},
         fuzzing::{Choices, damaged, made_up},
         id::OrganizationId,
@@ -67,6 +67,8 @@ pub(in crate::service) fn client(choices: &mut Choices<'_>) {
     let client = Client {
         organization: organization_id(choices),
         id: made_up::client(choices),
+        generation: ClientGeneration(choices.number()),
+        token_epoch: choices.number(),
         name: made_up::name(choices),
         permissions,
         secrets: (0..choices.pick(3)).map(|_| credential(choices)).collect(),

@@ -12,6 +12,12 @@ fn load(store: &Arc<TestStore>) -> Arc<Catalogs> {
     Arc::new(Catalogs::load(store, audit).unwrap())
 }
 
+fn with_limits(store: &Arc<TestStore>, limits: CatalogLimits) -> Arc<Catalogs> {
+    let store: Arc<dyn UsageStore> = Arc::clone(store) as _;
+    let audit = Arc::new(AuditTrail::new(Arc::clone(&store), clock()));
+    Arc::new(Catalogs::load_with(store, audit, limits, Execution::default()).unwrap())
+}
+
 fn desired(products: Vec<Product>) -> DesiredCatalog {
     DesiredCatalog { products, ..DesiredCatalog::default() }
 }
@@ -92,7 +98,7 @@ async fn a_change_that_cannot_be_stored_is_not_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn concurrent_changes_wait_for_each_other_and_all_take_effect() {
+async fn concurrent_changes_wait_within_their_organization() {
     let store = TestStore::new();
     let catalogs = load(&store);
     store.catalog_gate.close();
@@ -107,16 +113,16 @@ async fn concurrent_changes_wait_for_each_other_and_all_take_effect() {
             })
         })
         .collect();
-    store.catalog_gate.await_waiting(1);
+    store.catalog_gate.await_waiting(2);
     assert_eq!(*catalogs.of(&organization("acme")), Catalog::default(), "not durable yet");
     store.catalog_gate.open();
     for change in changes {
         assert_eq!(change.await.unwrap().unwrap().len(), 2);
     }
-    assert_eq!(store.catalog_gate.waiting_max(), 1);
+    assert_eq!(store.catalog_gate.waiting_max(), 2, "one of each organization");
     for name in ["acme", "other"] {
         let catalog = catalogs.of(&organization(name));
-        assert_eq!(catalog.products.len(), 10);
+        assert_eq!(catalog.size().products, 10);
         assert_eq!(stored(&store, name), *catalog);
     }
 }
@@ -134,7 +140,7 @@ async fn a_caller_that_hangs_up_changes_nothing() {
     store.catalog_gate.open();
     // Waits for the first one, and builds on it.
     catalogs.apply(&actor("acme"), desired(vec![plain("q")]), false).await.unwrap();
-    let ids: Vec<_> = catalogs.of(&acme).products.keys().map(ToString::to_string).collect();
+    let ids: Vec<_> = catalogs.of(&acme).products().map(|product| product.id.to_string()).collect();
     assert_eq!(ids, ["p", "q"]);
     assert_eq!(stored(&store, "acme"), *catalogs.of(&acme));
 }
@@ -212,4 +218,77 @@ async fn a_token_belongs_to_one_list_of_one_organization() {
     assert!(is_invalid(catalogs.list_instances(&acme, &request(1, &token)), "page_token"));
     assert!(is_invalid(catalogs.list_products(&acme, &request(-1, "")), "page_size"));
     assert!(is_invalid(catalogs.list_products(&acme, &request(1001, "")), "page_size"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_organization_does_not_wait_for_another() {
+    let store = TestStore::with_catalog(&["acme", "other"]);
+    let catalogs = load(&store);
+    store.catalog_gate.close();
+    let changing = {
+        let catalogs = Arc::clone(&catalogs);
+        tokio::spawn(async move {
+            catalogs.apply(&actor("acme"), desired(vec![plain("p")]), false).await
+        })
+    };
+    store.catalog_gate.await_waiting(1);
+    // Acme's change is not over, and the other organization's are computed all the same.
+    for _ in 0..20 {
+        let by = actor("other");
+        let change = catalogs.apply(&by, desired(vec![plain("p")]), true).await;
+        assert_eq!(change.unwrap().len(), 2);
+    }
+    assert_eq!(store.catalog_gate.passed(), 0);
+    store.catalog_gate.open();
+    assert_eq!(changing.await.unwrap().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn exceeded_limits_are_named_and_nothing_is_stored() {
+    let store = TestStore::new();
+    let limits = CatalogLimits { products_max: 2, skus_max: 2, instances_max: 1 };
+    let catalogs = with_limits(&store, limits);
+    let apply = async |products: &[&str], validate_only: bool| {
+        let wanted = desired(products.iter().map(|id| plain(id)).collect());
+        catalogs.apply(&actor("acme"), wanted, validate_only).await
+    };
+    apply(&["p", "q"], false).await.unwrap();
+    for validate_only in [true, false] {
+        let refused = apply(&["r"], validate_only).await.unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "there would be 3 products of the organization, at most 2 are allowed (organization-products-max); \
+             there would be 3 SKUs of the organization, at most 2 are allowed (organization-skus-max); \
+             delete some, or have the operator of the server raise the limit"
+        );
+    }
+    assert_eq!(stored(&store, "acme").size().products, 2);
+    // What is there can be changed, and what is deleted makes room.
+    assert_eq!(apply(&["p", "q"], false).await.unwrap(), []);
+    catalogs.delete_product(&actor("acme"), "q").await.unwrap();
+    apply(&["r"], false).await.unwrap();
+    assert_eq!(catalogs.size().products, 2);
+}
+
+/// With work for each change that grows with the catalog, this would take hours.
+#[tokio::test]
+async fn small_changes_of_a_large_catalog_touch_what_they_name() {
+    const INSTANCES: usize = 90_000;
+    let store = TestStore::new();
+    let mut large = Catalog::default();
+    large.put_product(plain("p"));
+    for number in 0..INSTANCES {
+        large.put_instance(instance(&format!("i{number}"), "p", State::Active));
+    }
+    let difference = CatalogDifference::between(&Catalog::default(), &large);
+    store.memory.change_catalog(&organization("acme"), &difference, &[]).unwrap();
+    let catalogs = load(&store);
+    for number in 0..20_000 {
+        let wanted = DesiredCatalog {
+            instances: vec![instance(&format!("new-{number}"), "p", State::Active)],
+            ..DesiredCatalog::default()
+        };
+        let validated = catalogs.apply(&actor("acme"), wanted, true).await;
+        assert_eq!(validated.unwrap().len(), 1);
+    }
 }

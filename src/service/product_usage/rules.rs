@@ -60,15 +60,12 @@ pub(super) fn find_target<'a>(
     let (product_id, instance) = match reported {
         ReportedTarget::Product(id) => (id.as_str(), None),
         ReportedTarget::Instance(id) => {
-            let instance = catalog
-                .instances
-                .get(id.as_str())
-                .filter(|instance| instance.state == State::Active)?;
+            let instance =
+                catalog.instance(id).filter(|instance| instance.state == State::Active)?;
             (instance.product.as_str(), Some(instance.id.clone()))
         }
     };
-    let product =
-        catalog.products.get(product_id).filter(|product| product.state == State::Active)?;
+    let product = catalog.product(product_id).filter(|product| product.state == State::Active)?;
     Some(Target { usage: UsageTarget { product: product.id.clone(), instance }, product })
 }
 

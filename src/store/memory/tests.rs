@@ -166,10 +166,10 @@ fn a_scan_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn a_catalog_is_replaced_for_one_organization() {
+fn a_catalog_is_changed_for_one_organization() {
     let store = MemoryStore::new();
-    let (empty, acme) = (Catalog::default(), organization("acme"));
-    store.replace_catalog(&acme, &empty, &empty, &[]).unwrap();
-    assert_eq!(store.catalogs().unwrap(), [(acme, empty)]);
+    let acme = organization("acme");
+    store.change_catalog(&acme, &CatalogDifference::default(), &[]).unwrap();
+    assert_eq!(store.catalogs().unwrap(), [(acme, Catalog::default())]);
     assert_eq!(store.status(), StoreStatus::Ready);
 }

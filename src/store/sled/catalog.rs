@@ -1,6 +1,8 @@
 //! Catalogs in the store: one entry per product, SKU and product instance, so that no value is large
 //! however long a catalog is.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -14,7 +16,7 @@ use super::{
 };
 use crate::{
     domain::{
-        catalog::{Catalog, Product, ProductInstance, Sku, State},
+        catalog::{Catalog, CatalogDifference, Product, ProductInstance, Replaced, Sku, State},
         id::{OrganizationId, ProductId, ProductInstanceId, SkuId},
     },
     store::{StoreError, document::DocumentChange},
@@ -56,26 +58,28 @@ pub(super) fn load_all(core: &Core) -> Result<Vec<(OrganizationId, Catalog)>, St
 }
 
 fn load(core: &Core, organization: OrganizationNumber) -> Result<Catalog, StoreError> {
-    let mut catalog = Catalog::default();
+    let mut products = BTreeMap::new();
     for entry in entries::<ProductEntry>(core, KeySpace::CatalogProduct, organization) {
         let ProductEntry { id, name, state } = entry?;
         let id = ProductId::new(&id).map_err(damaged)?;
-        catalog.products.insert(id.clone(), Product { id, name, state, skus: Default::default() });
+        products.insert(id.clone(), Product { id, name, state, skus: BTreeMap::new() });
     }
     for entry in entries::<SkuEntry>(core, KeySpace::CatalogSku, organization) {
         let SkuEntry { product, id, name, usage_unit, state } = entry?;
         let id = SkuId::new(&id).map_err(damaged)?;
-        let product = catalog
-            .products
-            .get_mut(product.as_str())
-            .ok_or_else(|| damaged("a SKU has no product"))?;
+        let product =
+            products.get_mut(product.as_str()).ok_or_else(|| damaged("a SKU has no product"))?;
         product.skus.insert(id.clone(), Sku { id, name, usage_unit, state });
+    }
+    let mut catalog = Catalog::default();
+    for product in products.into_values() {
+        catalog.put_product(product);
     }
     for entry in entries::<InstanceEntry>(core, KeySpace::CatalogInstance, organization) {
         let InstanceEntry { id, product, name, state } = entry?;
         let id = ProductInstanceId::new(&id).map_err(damaged)?;
         let product = ProductId::new(&product).map_err(damaged)?;
-        catalog.instances.insert(id.clone(), ProductInstance { id, product, name, state });
+        catalog.put_instance(ProductInstance { id, product, name, state });
     }
     Ok(catalog)
 }
@@ -109,60 +113,21 @@ fn damaged(error: impl std::fmt::Display) -> StoreError {
     codec::damaged("catalog")(error)
 }
 
-/// Turns `before` into `after` on the disk, all at once and together with `documents`; durable on return.
-pub(super) fn replace(
+/// Carries out a difference from what is on the disk, all at once and together with `documents`; durable on return.
+pub(super) fn change(
     core: &Core,
     organization: &OrganizationId,
-    before: &Catalog,
-    after: &Catalog,
+    difference: &CatalogDifference,
     documents: &[DocumentChange],
 ) -> Result<(), StoreError> {
     let number = core.organizations.number_or_add(&core.engine, organization)?;
     let mut change = Change { number, batch: StateBatch::default() };
-    for product in after.products.values() {
-        let known = before.products.get(&product.id);
-        if known.is_none_or(|known| known.name != product.name || known.state != product.state) {
-            change.put(
-                KeySpace::CatalogProduct,
-                &[product.id.as_str()],
-                &ProductEntry {
-                    id: product.id.to_string(),
-                    name: product.name.clone(),
-                    state: product.state,
-                },
-            )?;
-        }
-        for sku in product.skus.values() {
-            if known.and_then(|known| known.skus.get(&sku.id)) != Some(sku) {
-                change.put(
-                    KeySpace::CatalogSku,
-                    &[product.id.as_str(), sku.id.as_str()],
-                    &SkuEntry {
-                        product: product.id.to_string(),
-                        id: sku.id.to_string(),
-                        name: sku.name.clone(),
-                        usage_unit: sku.usage_unit.clone(),
-                        state: sku.state,
-                    },
-                )?;
-            }
-        }
+    for replaced in &difference.products {
+        change.product(replaced)?;
     }
-    for instance in after.instances.values() {
-        if before.instances.get(&instance.id) != Some(instance) {
-            change.put(
-                KeySpace::CatalogInstance,
-                &[instance.id.as_str()],
-                &InstanceEntry {
-                    id: instance.id.to_string(),
-                    product: instance.product.to_string(),
-                    name: instance.name.clone(),
-                    state: instance.state,
-                },
-            )?;
-        }
+    for replaced in &difference.instances {
+        change.instance(replaced)?;
     }
-    change.remove_what_is_gone(before, after);
     documents::stage(core, documents, &mut change.batch)?;
     core.engine.pass(FaultPoint::CatalogWrite)?;
     core.state.stage(&core.engine, change.batch)?;
@@ -192,25 +157,71 @@ impl Change {
         Ok(())
     }
 
-    fn remove_what_is_gone(&mut self, before: &Catalog, after: &Catalog) {
-        for product in before.products.values() {
-            let kept = after.products.get(&product.id);
-            if kept.is_none() {
+    fn product(&mut self, replaced: &Replaced<Product>) -> Result<(), StoreError> {
+        let (before, after) = (replaced.before.as_deref(), replaced.after.as_deref());
+        if let Some(product) = after {
+            let same =
+                |before: &Product| before.name == product.name && before.state == product.state;
+            if !before.is_some_and(same) {
+                self.put(
+                    KeySpace::CatalogProduct,
+                    &[product.id.as_str()],
+                    &ProductEntry {
+                        id: product.id.to_string(),
+                        name: product.name.clone(),
+                        state: product.state,
+                    },
+                )?;
+            }
+            for sku in product.skus.values() {
+                if before.and_then(|before| before.skus.get(&sku.id)) != Some(sku) {
+                    self.put(
+                        KeySpace::CatalogSku,
+                        &[product.id.as_str(), sku.id.as_str()],
+                        &SkuEntry {
+                            product: product.id.to_string(),
+                            id: sku.id.to_string(),
+                            name: sku.name.clone(),
+                            usage_unit: sku.usage_unit.clone(),
+                            state: sku.state,
+                        },
+                    )?;
+                }
+            }
+        }
+        if let Some(product) = before {
+            if after.is_none() {
                 let key = self.key(KeySpace::CatalogProduct, &[product.id.as_str()]);
                 self.batch.remove(&key);
             }
-            for sku in product
-                .skus
-                .keys()
-                .filter(|id| !kept.is_some_and(|kept| kept.skus.contains_key(*id)))
-            {
-                let key = self.key(KeySpace::CatalogSku, &[product.id.as_str(), sku.as_str()]);
-                self.batch.remove(&key);
+            for sku in product.skus.keys() {
+                if !after.is_some_and(|after| after.skus.contains_key(sku)) {
+                    let key = self.key(KeySpace::CatalogSku, &[product.id.as_str(), sku.as_str()]);
+                    self.batch.remove(&key);
+                }
             }
         }
-        for id in before.instances.keys().filter(|id| !after.instances.contains_key(*id)) {
-            let key = self.key(KeySpace::CatalogInstance, &[id.as_str()]);
-            self.batch.remove(&key);
+        Ok(())
+    }
+
+    fn instance(&mut self, replaced: &Replaced<ProductInstance>) -> Result<(), StoreError> {
+        match (&replaced.before, &replaced.after) {
+            (_, Some(instance)) => self.put(
+                KeySpace::CatalogInstance,
+                &[instance.id.as_str()],
+                &InstanceEntry {
+                    id: instance.id.to_string(),
+                    product: instance.product.to_string(),
+                    name: instance.name.clone(),
+                    state: instance.state,
+                },
+            ),
+            (Some(instance), None) => {
+                let key = self.key(KeySpace::CatalogInstance, &[instance.id.as_str()]);
+                self.batch.remove(&key);
+                Ok(())
+            }
+            (None, None) => Ok(()),
         }
     }
 }

@@ -19,6 +19,7 @@ use super::{
     disk_watch::{DiskWatch, WriteUnderWay},
     durability::{LossWitness, SyncWitness},
     faults::{FaultPoint, Faults},
+    garbage::Garbage,
     head::Head,
     options::{OpenError, StoreOptions},
     readable,
@@ -41,6 +42,7 @@ pub(super) struct Engine {
     backlog: Backlog,
     watch: DiskWatch,
     disk_timeout: Duration,
+    garbage: Garbage,
 }
 
 /// A key and its value.
@@ -64,6 +66,7 @@ impl Engine {
             backlog: Backlog::default(),
             watch: DiskWatch::default(),
             disk_timeout: options.disk_timeout,
+            garbage: Garbage::default(),
         };
         directory::refuse_blobs(directory)?;
         directory::sync_settings(directory)?;
@@ -134,6 +137,7 @@ impl Engine {
         let Batch { batch, entries, value_bytes } = batch;
         let _under_way = self.watch.begin();
         self.db().apply_batch(batch).map_err(|error| self.write_error(&error))?;
+        self.garbage.free_after(entries);
         self.staged(entries, value_bytes)
     }
 

@@ -24,6 +24,7 @@ mod engine;
 mod faults;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod garbage;
 mod head;
 mod identity;
 mod index;
@@ -79,7 +80,7 @@ use crate::domain::{
     api_usage::{ApiTotalsQuery, StoredApiEvent},
     asset::Asset,
     asset_usage::{AssetTotalsQuery, StoredBatch},
-    catalog::Catalog,
+    catalog::{Catalog, CatalogDifference},
     id::{AssetId, BatchId, ClientId, OrganizationId},
     record_scan::{RecordPage, RecordScan},
     totals::TotalsQuery,
@@ -291,14 +292,13 @@ impl UsageStore for SledStore {
         catalog::load_all(&self.core)
     }
 
-    fn replace_catalog(
+    fn change_catalog(
         &self,
         organization: &OrganizationId,
-        before: &Catalog,
-        after: &Catalog,
+        difference: &CatalogDifference,
         documents: &[DocumentChange],
     ) -> Result<(), StoreError> {
-        catalog::replace(&self.core, organization, before, after, documents)
+        catalog::change(&self.core, organization, difference, documents)
     }
 
     fn assets(

@@ -1,9 +1,8 @@
 //! Numbers for organizations, so that keys are short and of one length.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
-use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::{
     codec::{self, Malformed, Reader},
@@ -21,16 +20,17 @@ pub(super) struct OrganizationNumber(pub(super) u32);
 
 const NUMBER_MAX: u32 = (1 << 24) - 1;
 
-#[derive(Default, Clone)]
+#[derive(Default)]
 struct Names {
     numbers: HashMap<OrganizationId, OrganizationNumber>,
     // In the order of the numbers.
     names: Vec<OrganizationId>,
 }
 
-/// All organizations that this store has seen. Reading takes no lock.
+/// All organizations that this store has seen.
 pub(super) struct Organizations {
-    names: ArcSwap<Names>,
+    // Locked only to look something up, or to put in a name that is stored.
+    names: RwLock<Names>,
     adding: Mutex<()>,
 }
 
@@ -52,20 +52,20 @@ impl Organizations {
             names.numbers.insert(name.clone(), number);
             names.names.push(name);
         }
-        Ok(Self { names: ArcSwap::from_pointee(names), adding: Mutex::new(()) })
+        Ok(Self { names: RwLock::new(names), adding: Mutex::new(()) })
     }
 
     pub(super) fn number(&self, name: &OrganizationId) -> Option<OrganizationNumber> {
-        self.names.load().numbers.get(name).copied()
+        self.names.read().numbers.get(name).copied()
     }
 
     pub(super) fn name(&self, number: OrganizationNumber) -> Option<OrganizationId> {
         let index = usize::try_from(number.0).ok()?.checked_sub(1)?;
-        self.names.load().names.get(index).cloned()
+        self.names.read().names.get(index).cloned()
     }
 
     pub(super) fn all(&self) -> Vec<(OrganizationNumber, OrganizationId)> {
-        let names = self.names.load();
+        let names = self.names.read();
         names
             .names
             .iter()
@@ -84,19 +84,17 @@ impl Organizations {
             return Ok(number);
         }
         let _adding = self.adding.lock();
-        let names = self.names.load_full();
-        if let Some(number) = names.numbers.get(name) {
-            return Ok(*number);
+        if let Some(number) = self.number(name) {
+            return Ok(number);
         }
-        let number = next_number(&names)
+        let number = next_number(&self.names.read())
             .ok_or(StoreError::Unrepresentable("a store holds at most 16,777,215 organizations"))?;
         let key = organization_key(number);
         engine.stage(&key, &encode(&key, name))?;
         engine.flush()?;
-        let mut next = Names::clone(&names);
-        next.numbers.insert(name.clone(), number);
-        next.names.push(name.clone());
-        self.names.store(Arc::new(next));
+        let mut names = self.names.write();
+        names.numbers.insert(name.clone(), number);
+        names.names.push(name.clone());
         Ok(number)
     }
 }

@@ -5,9 +5,11 @@ use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use meterd::{
     api::{CallLimits, CrossOrigin},
     auth::{AdminToken, Authentication},
+    domain::catalog::CatalogLimits,
     server::{ConnectionLimits, Server, ServerConfig},
     service::{
         acceptance::AcceptanceWindow,
+        access::AccessLimits,
         access_log::{AccessLogHeaders, AccessLogRules},
         backups::BackupLimits,
         clock::ManualClock,
@@ -88,6 +90,8 @@ impl Host {
             backups: BackupLimits::default(),
             retain_records: None,
             spill: std::env::temp_dir(),
+            catalogs: CatalogLimits::default(),
+            access: AccessLimits::default(),
             access_log: AccessLogRules::new(&[], AccessLogHeaders::default()).unwrap(),
             authentication: Authentication::new(Some(AdminToken::new(TOKEN).unwrap()), false)
                 .unwrap(),

@@ -12,7 +12,7 @@ use std::{
 use meterd::{
     domain::{
         asset::Asset,
-        catalog::{Catalog, State},
+        catalog::{Catalog, CatalogLimits, State},
         id::AssetId,
     },
     service::clock::ManualClock,
@@ -197,8 +197,8 @@ impl Simulation {
 fn store(defect: Option<Defect>) -> Arc<dyn UsageStore> {
     let store = BlockingStore::new();
     let name = organization("default");
-    let catalog = Catalog::default().apply(sample_catalog()).unwrap();
-    store.replace_catalog(&name, &Catalog::default(), &catalog, &[]).unwrap();
+    let applied = Catalog::default().apply(sample_catalog(), &CatalogLimits::default());
+    store.change_catalog(&name, &applied.unwrap().1, &[]).unwrap();
     let asset = |number| Asset {
         id: AssetId::new(&format!("asset-{number}")).unwrap(),
         name: String::new(),

@@ -186,8 +186,14 @@ impl<'a> Author<'a> {
         let instance =
             ProductInstanceId::new(&format!("instance-{}", self.random.below(6))).unwrap();
         if self.random.below(4) == 0 {
-            self.catalog.instances.retain(|_, instance| instance.product != id);
-            self.catalog.products.remove(&id);
+            let sold: Vec<_> = self
+                .catalog
+                .instances()
+                .filter(|instance| instance.product == id)
+                .map(|instance| instance.id.clone())
+                .collect();
+            sold.iter().for_each(|sold| drop(self.catalog.remove_instance(sold.as_str())));
+            self.catalog.remove_product(id.as_str());
             return;
         }
         let name = format!("name {}", self.random.below(1000));
@@ -204,10 +210,9 @@ impl<'a> Author<'a> {
             state: State::Active,
             skus: skus.collect(),
         };
-        self.catalog.products.insert(id.clone(), product);
-        let sold =
-            ProductInstance { id: instance.clone(), product: id, name, state: State::Active };
-        self.catalog.instances.insert(instance, sold);
+        self.catalog.put_product(product);
+        let sold = ProductInstance { id: instance, product: id, name, state: State::Active };
+        self.catalog.put_instance(sold);
     }
 }
 

@@ -8,7 +8,7 @@ use meterd::{
         api_usage::ApiReport,
         asset::Asset,
         asset_usage::AssetBatch,
-        catalog::Catalog,
+        catalog::{Catalog, CatalogDifference},
         id::AssetId,
         usage::{Submission, UsageRecord},
     },
@@ -108,7 +108,8 @@ impl Deed {
             Self::Catalog { after, documents } => {
                 let before = store.catalogs()?.into_iter().find(|(name, _)| *name == owner);
                 let before = before.map(|(_, catalog)| catalog).unwrap_or_default();
-                store.replace_catalog(&owner, &before, after, documents)
+                let difference = CatalogDifference::between(&before, after);
+                store.change_catalog(&owner, &difference, documents)
             }
             Self::Assets { put, remove, documents } => {
                 store.write_assets(&owner, put, remove, documents)

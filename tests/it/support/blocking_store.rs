@@ -11,7 +11,7 @@ use meterd::{
         api_usage::{ApiTotalsQuery, StoredApiEvent},
         asset::Asset,
         asset_usage::{AssetTotalsQuery, StoredBatch},
-        catalog::Catalog,
+        catalog::{Catalog, CatalogDifference},
         id::{AssetId, BatchId, ClientId, OrganizationId},
         record_scan::{RecordPage, RecordScan},
         totals::TotalsQuery,
@@ -194,14 +194,13 @@ impl UsageStore for BlockingStore {
         self.memory.catalogs()
     }
 
-    fn replace_catalog(
+    fn change_catalog(
         &self,
         organization: &OrganizationId,
-        before: &Catalog,
-        after: &Catalog,
+        difference: &CatalogDifference,
         documents: &[DocumentChange],
     ) -> Result<(), StoreError> {
-        self.memory.replace_catalog(organization, before, after, documents)
+        self.memory.change_catalog(organization, difference, documents)
     }
 
     fn assets(

@@ -33,12 +33,13 @@ use meterd::{
     auth::{AdminToken, Authentication},
     domain::{
         audit::Actor,
-        catalog::{DesiredCatalog, Product, ProductInstance, Sku, State},
+        catalog::{CatalogLimits, DesiredCatalog, Product, ProductInstance, Sku, State},
         id::{OrganizationId, ProductId, ProductInstanceId, SkuId},
     },
     server::{ConnectionLimits, OutsideIssuerConfig, Server, ServerConfig, TlsFiles},
     service::{
         acceptance::AcceptanceWindow,
+        access::AccessLimits,
         access_log::{AccessLogHeaders, AccessLogRules},
         backups::BackupLimits,
         clock::ManualClock,
@@ -105,6 +106,8 @@ pub struct Setup {
     pub self_metering: bool,
     pub queries: QueryLimits,
     pub backups: BackupLimits,
+    pub catalogs: CatalogLimits,
+    pub access: AccessLimits,
 }
 
 impl Default for Setup {
@@ -122,6 +125,8 @@ impl Default for Setup {
             self_metering: false,
             queries: QueryLimits::default(),
             backups: BackupLimits::default(),
+            catalogs: CatalogLimits::default(),
+            access: AccessLimits::default(),
         }
     }
 }
@@ -148,6 +153,8 @@ impl TestServer {
             backups: setup.backups,
             retain_records: None,
             spill: std::env::temp_dir(),
+            catalogs: setup.catalogs,
+            access: setup.access,
             access_log: AccessLogRules::new(
                 &["/v1/products/{id}".to_owned()],
                 AccessLogHeaders::default(),

@@ -12,7 +12,7 @@ use crate::{
         asset::Asset,
         asset_usage::{AssetTotalsQuery, BatchDecision, StoredBatch},
         calendar::QuarterHour,
-        catalog::Catalog,
+        catalog::{Catalog, CatalogDifference},
         id::{AssetId, BatchId, ClientId, OrganizationId},
         quantity::Total,
         record_scan::{RecordPage, RecordScan},
@@ -208,21 +208,24 @@ impl UsageStore for DefectiveStore {
     fn catalogs(&self) -> Result<Vec<(OrganizationId, Catalog)>, StoreError> {
         let mut catalogs = self.sled.catalogs()?;
         if self.state.is(Defect::ForgetsSku) {
-            let products =
-                catalogs.iter_mut().flat_map(|(_, catalog)| catalog.products.values_mut());
-            products.for_each(|product| drop(product.skus.pop_first()));
+            for (_, catalog) in &mut catalogs {
+                let products: Vec<_> = catalog.products().cloned().collect();
+                for mut product in products {
+                    Arc::make_mut(&mut product).skus.pop_first();
+                    catalog.put_product(product);
+                }
+            }
         }
         Ok(catalogs)
     }
 
-    fn replace_catalog(
+    fn change_catalog(
         &self,
         organization: &OrganizationId,
-        before: &Catalog,
-        after: &Catalog,
+        difference: &CatalogDifference,
         documents: &[DocumentChange],
     ) -> Result<(), StoreError> {
-        self.sled.replace_catalog(organization, before, after, documents)
+        self.sled.change_catalog(organization, difference, documents)
     }
 
     fn assets(
