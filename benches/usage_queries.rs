@@ -25,7 +25,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use meterd::{
     domain::{
-        api_usage::{ApiEvent, ApiReport, ApiSeries, HttpMethod, HttpStatus},
+        api_usage::{ApiEvent, ApiReport, ApiSeries, HttpMethod, HttpStatus, NewSeries},
         caller::Caller,
         id::{ClientId, OrganizationId, PlatformName, TemplateUri, UserId},
         quantity::Quantity,
@@ -99,6 +99,7 @@ fn fill(directory: &Path) {
             let report = ApiReport {
                 caller: caller(),
                 events: series.iter().enumerate().map(event).collect(),
+                new_series: NewSeries::Refused,
             };
             let probe = match store.probe((&report).into()) {
                 Probe::Settled(probe) => probe,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -22,7 +23,10 @@ use super::{
 };
 use crate::{
     auth::{access_token::AccessTokens, assertion, signing_keys::SigningKeyError},
-    domain::{access::Client, audit::AuditAction},
+    domain::{
+        access::Client,
+        audit::{Actor, AuditAction},
+    },
     service::{
         ServiceError,
         access::{Access, NewClient, require_operator},
@@ -239,27 +243,12 @@ impl AccessService for AccessHandler {
         let actor = actor(&request)?;
         require_operator(&actor).map_err(status::from_service)?;
         let RotateSigningKeyRequest { revoke } = request.into_inner();
-        let detail = if revoke { "the keys before revoked" } else { "" };
-        let organization = &actor.caller.organization;
-        let action = AuditAction::SigningKeyRotated;
-        self.audit
-            .record(organization, &actor, action, "signing keys", detail)
-            .await
-            .map_err(status::from_service)?;
-        let (tokens, now) = (Arc::clone(&self.tokens), self.clock.now());
-        let rotating = tokio::task::spawn_blocking(move || tokens.rotate(now, revoke));
-        let internal = |error: &dyn std::error::Error| {
-            status::from_service(ServiceError::Internal(error.to_string().into()))
-        };
-        let rotated = rotating.await.map_err(|error| internal(&error))?;
-        let mut ids = match rotated {
-            Ok(ids) => ids.into_iter(),
-            Err(error @ SigningKeyError::TooMany) => {
-                let error = ServiceError::FailedPrecondition(error.to_string());
-                return Err(status::from_service(error));
-            }
-            Err(error) => return Err(internal(&error)),
-        };
+        let (tokens, audit, now) =
+            (Arc::clone(&self.tokens), Arc::clone(&self.audit), self.clock.now());
+        let rotating =
+            tokio::task::spawn_blocking(move || rotate(&tokens, &audit, &actor, now, revoke));
+        let rotated = rotating.await.unwrap_or_else(|error| Err(internal(&error)));
+        let mut ids = rotated.map_err(status::from_service)?.into_iter();
         Ok(Response::new(RotateSigningKeyResponse {
             key_id: ids.next().unwrap_or_default(),
             previous_key_ids: ids.collect(),
@@ -283,4 +272,35 @@ impl AccessService for AccessHandler {
             next_page_token: page.next_page_token,
         }))
     }
+}
+
+/// Signs tokens with a new key, and puts that on record; answers the ids of all keys, the new one first. The event is written
+/// once nothing but the disk can refuse the rotation, and before it takes effect; see
+/// [`Rotation`](crate::auth::access_token::Rotation).
+fn rotate(
+    tokens: &AccessTokens,
+    audit: &Arc<AuditTrail>,
+    actor: &Actor,
+    now: Timestamp,
+    revoke: bool,
+) -> Result<Vec<String>, ServiceError> {
+    let refused = |error: SigningKeyError| match error {
+        SigningKeyError::TooMany | SigningKeyError::Unfinished => {
+            ServiceError::FailedPrecondition(error.to_string())
+        }
+        error => internal(&error),
+    };
+    let rotation = tokens.rotate(now, revoke).map_err(refused)?;
+    let ids: Vec<String> = rotation.key_ids().map(ToOwned::to_owned).collect();
+    let revoked = if revoke { ", the keys before revoked" } else { "" };
+    let detail = format!("key {}{revoked}", ids.first().map_or("", String::as_str));
+    let event = audit.prepare(actor, AuditAction::SigningKeyRotated, "signing keys", &detail)?;
+    rotation.stage(event.name()).map_err(refused)?;
+    event.write()?;
+    rotation.complete().map_err(refused)?;
+    Ok(ids)
+}
+
+fn internal(error: &dyn std::error::Error) -> ServiceError {
+    ServiceError::Internal(error.to_string().into())
 }

@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     domain::caller::Caller,
-    service::{FieldViolation, access_log::AccessLogs},
+    service::{
+        FieldViolation,
+        access_log::{AccessLogs, Digest, DropReason, Tally},
+    },
 };
 
 /// Characters of a proxy's names that are logged.
@@ -36,17 +39,37 @@ pub(super) struct AccessLogHandler {
 }
 
 impl AccessLogHandler {
-    async fn record(
-        &self,
-        caller: &Caller,
-        message: StreamAccessLogsMessage,
-    ) -> Result<(), Status> {
-        let digest = self.logs.digest(caller, entries_from_proto(message));
-        // A stream that is too fast is slowed down and never refused.
-        self.rates.wait(caller, digest.events.len()).await;
+    /// Waits until the client may report so much, or the server begins to shut down: nobody would send it again. A proxy
+    /// that hangs up meanwhile loses it, or hanging up would be a way around the limit.
+    async fn wait(&self, caller: &Caller, digest: &Digest) {
+        let mut unstored = Unstored { metrics: &self.metrics, digest: Some(digest) };
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            () = self.rates.wait(caller, digest.events.len()) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+        unstored.digest = None;
+    }
+
+    async fn record(&self, caller: &Caller, digest: Digest) -> Result<(), Status> {
         let (tally, stored) = self.logs.store(caller, digest).await;
         self.metrics.count_access_log(&tally);
         stored.map_err(status::from_service)
+    }
+}
+
+/// Entries that wait to be stored; counted as dropped if the wait is given up.
+struct Unstored<'a> {
+    metrics: &'a Metrics,
+    digest: Option<&'a Digest>,
+}
+
+impl Drop for Unstored<'_> {
+    fn drop(&mut self) {
+        let Some(digest) = self.digest else { return };
+        let mut tally = Tally { calls: 0, ..digest.tally.clone() };
+        *tally.dropped.entry(DropReason::RateLimited).or_default() += digest.calls();
+        self.metrics.count_access_log(&tally);
     }
 }
 
@@ -72,10 +95,12 @@ impl AccessLogService for AccessLogHandler {
                 introduce(&message)?;
                 is_first = false;
             }
-            // A task of its own: a proxy that hangs up does not stop it. And no message is read before this one is
-            // stored, which slows the proxy down.
+            // No message is read before this one is stored, which slows the proxy down.
+            let digest = self.logs.digest(&principal.caller, entries_from_proto(message));
+            self.wait(&principal.caller, &digest).await;
+            // A task of its own: a proxy that hangs up does not stop it.
             let (handler, caller) = (self.clone(), principal.caller.clone());
-            let recording = async move { handler.record(&caller, message).await };
+            let recording = async move { handler.record(&caller, digest).await };
             tokio::spawn(recording.in_current_span())
                 .await
                 .map_err(|_| Status::internal("internal error"))??;

@@ -1,15 +1,20 @@
-//! How much each client may report in a time: the generic cell rate algorithm, charged by records.
+//! How much each client may report in a time, by records: a token bucket each.
+//!
+//! A message of more records than the burst passes when the bucket is full, and what is over is owed: nothing else of the client
+//! passes before it is paid. So a message of any size can be reported, and none leaps the rate.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use governor::{
-    DefaultKeyedRateLimiter, Quota, RateLimiter,
-    clock::{Clock as _, MonotonicClock},
-};
 use tonic::Status;
 
-use super::status;
-use crate::domain::caller::Caller;
+use super::{metrics::Metrics, status};
+use crate::{
+    domain::{caller::Caller, token_bucket::BucketLimits},
+    service::rate_limiter::RateLimiter,
+};
+
+/// The longest pause that a refused client is asked for; the debt of a large message may last longer.
+const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 
 /// A client's share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,57 +25,45 @@ pub struct ClientRate {
     pub burst: NonZeroU32,
 }
 
-/// What every client has left of its share. Keys are clients that have signed in, so there are only so many.
-pub(super) struct ClientRates(Option<(ClientRate, DefaultKeyedRateLimiter<Caller>)>);
-
-impl std::fmt::Debug for ClientRates {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("ClientRates").field(&self.0.as_ref().map(|(rate, _)| rate)).finish()
-    }
+/// What every client has left of its share.
+#[derive(Debug)]
+pub(super) struct ClientRates {
+    limited: Option<(ClientRate, RateLimiter<Caller>)>,
+    metrics: Arc<Metrics>,
 }
 
 impl ClientRates {
     /// `None` for no limit.
-    pub(super) fn new(rate: Option<ClientRate>) -> Self {
-        Self(rate.map(|rate| {
-            let quota = Quota::per_second(rate.records_per_second).allow_burst(rate.burst);
-            (rate, RateLimiter::keyed(quota))
-        }))
+    pub(super) fn new(rate: Option<ClientRate>, metrics: Arc<Metrics>) -> Self {
+        let limiter = |rate: ClientRate| {
+            let (tokens, burst) = (rate.records_per_second.get(), rate.burst.get());
+            RateLimiter::new(BucketLimits::new(tokens, Duration::from_secs(1), burst))
+        };
+        Self { limited: rate.map(|rate| (rate, limiter(rate))), metrics }
     }
 
     /// Takes records out of a client's share.
     ///
     /// # Errors
-    /// RESOURCE_EXHAUSTED, with the time after which there is enough.
+    /// RESOURCE_EXHAUSTED, with the time after which to try again.
     pub(super) fn charge(&self, caller: &Caller, records: usize) -> Result<(), Status> {
-        let Some((rate, limiter)) = &self.0 else { return Ok(()) };
-        let Some(records) = cost(records, rate) else { return Ok(()) };
-        match limiter.check_key_n(caller, records) {
-            // More than a burst cannot be asked for; see `cost`.
-            Ok(Ok(())) | Err(_) => Ok(()),
-            Ok(Err(not_until)) => {
-                let wait = not_until.wait_time_from(MonotonicClock.now());
-                Err(status::client_too_fast(
-                    rate.records_per_second.get(),
-                    wait.max(Duration::from_millis(1)),
-                ))
-            }
-        }
+        let Some((rate, limiter)) = &self.limited else { return Ok(()) };
+        limiter.take(caller, records).map_err(|wait| {
+            self.metrics.calls_rate_limited.inc();
+            let retry_after = wait.clamp(Duration::from_millis(1), RETRY_AFTER_MAX);
+            status::client_too_fast(rate, retry_after)
+        })
     }
 
-    /// Waits until a client has records left in its share, and takes them.
+    /// Waits until a client has records left in its share, and takes them. Dropped before, it takes none.
     pub(super) async fn wait(&self, caller: &Caller, records: usize) {
-        let Some((rate, limiter)) = &self.0 else { return };
-        let Some(records) = cost(records, rate) else { return };
-        // More than a burst cannot be asked for; see `cost`.
-        let _ = limiter.until_key_n_ready(caller, records).await;
+        let Some((_, limiter)) = &self.limited else { return };
+        let reservation = limiter.reserve(caller, records);
+        if reservation.is_delayed() {
+            self.metrics.messages_rate_limited.inc();
+        }
+        reservation.ready().await;
     }
-}
-
-/// What a message costs: its records, but no more than a burst, or it could never pass.
-fn cost(records: usize, rate: &ClientRate) -> Option<NonZeroU32> {
-    let records = u32::try_from(records).unwrap_or(u32::MAX).min(rate.burst.get());
-    NonZeroU32::new(records)
 }
 
 #[cfg(test)]
@@ -89,27 +82,46 @@ mod tests {
     }
 
     fn rates(records_per_second: u32, burst: u32) -> ClientRates {
-        ClientRates::new(Some(ClientRate {
+        let rate = ClientRate {
             records_per_second: NonZeroU32::new(records_per_second).unwrap(),
             burst: NonZeroU32::new(burst).unwrap(),
-        }))
+        };
+        ClientRates::new(Some(rate), Arc::default())
     }
 
-    #[test]
-    fn a_share_is_used_up_and_nobody_else_is() {
+    fn retry_delay(refused: &Status) -> Duration {
+        refused.get_error_details().retry_info().unwrap().retry_delay.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn used_up_share_refuses_its_client_alone() {
         let rates = rates(1, 50);
         for _ in 0..2 {
             rates.charge(&caller("a"), 25).unwrap();
         }
         let refused = rates.charge(&caller("a"), 25).unwrap_err();
         assert_eq!(refused.code(), Code::ResourceExhausted);
-        let wait = refused.get_error_details().retry_info().unwrap().retry_delay.unwrap();
-        assert!(Duration::from_secs(20) < wait && wait <= Duration::from_secs(25), "{wait:?}");
+        assert_eq!(retry_delay(&refused), Duration::from_secs(25));
+        assert_eq!(rates.metrics.calls_rate_limited.get(), 1);
         rates.charge(&caller("b"), 50).unwrap();
         rates.charge(&caller("a"), 0).unwrap();
-        // A message over the burst costs a burst.
-        rates.charge(&caller("c"), 1000).unwrap();
-        assert!(rates.charge(&caller("c"), 1).is_err());
-        ClientRates::new(None).charge(&caller("a"), usize::MAX).unwrap();
+        ClientRates::new(None, Arc::default()).charge(&caller("a"), usize::MAX).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn message_over_the_burst_is_paid_before_the_next() {
+        let rates = rates(10, 50);
+        rates.charge(&caller("a"), 1000).unwrap();
+        // 950 records are owed, for longer than anybody is asked to wait.
+        assert_eq!(retry_delay(&rates.charge(&caller("a"), 1).unwrap_err()), RETRY_AFTER_MAX);
+        tokio::time::sleep(Duration::from_secs(95)).await;
+        assert!(rates.charge(&caller("a"), 1).is_err());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        rates.charge(&caller("a"), 1).unwrap();
+        // Another large one needs all of the burst.
+        assert_eq!(
+            retry_delay(&rates.charge(&caller("a"), 1000).unwrap_err()),
+            Duration::from_secs(5)
+        );
     }
 }

@@ -24,7 +24,7 @@ pub use self::kept::KeptMetrics;
 use crate::{
     domain::{api_usage::EventRejection, verdict::RejectionReason},
     service::{
-        FirstBatch, ServiceError, access_log::Tally, api_usage::EventVerdict,
+        FirstBatch, ServiceError, access_log::Tally, api_usage::EventVerdict, audit::AuditFigures,
         product_usage::RecordVerdict, store_reads::ReadStatistics,
     },
     store::StoreStatistics,
@@ -82,6 +82,10 @@ pub struct Metrics {
     access_log_calls: Counter,
     access_log_entries_dropped: Family<ReasonLabels, Counter>,
     access_log_values_ignored: Family<ValueLabels, Counter>,
+    /// Calls refused because their client reported faster than it may.
+    pub(super) calls_rate_limited: Counter,
+    /// Messages of streams that waited because their client reported faster than it may.
+    pub(super) messages_rate_limited: Counter,
     /// Connections that are open.
     pub connections: Gauge,
     /// Connections that were closed at once because too many were open.
@@ -96,12 +100,19 @@ pub struct Metrics {
     pub issuer_key_failures: Counter,
     /// What organizations keep, and limits on that.
     pub kept: KeptMetrics,
+    audit_events: Counter,
+    audit_changes_refused: Counter,
+    audit_events_removed: Counter,
     queued_records: Gauge,
     queued_reads: Family<PurposeLabels, Gauge>,
     reads_refused: Family<LimitLabels, Counter>,
     store_records: Gauge,
     store_sequence: Gauge,
     store_writable: Gauge,
+    series: Gauge,
+    organization_series_highest: Gauge,
+    series_reports_refused: Counter,
+    series_events_coarsened: Counter,
     index_runs: Gauge,
     dropped_chunks: Gauge,
     index_bytes: Gauge,
@@ -135,6 +146,8 @@ impl Metrics {
             access_log_calls: Counter::default(),
             access_log_entries_dropped: Family::default(),
             access_log_values_ignored: Family::default(),
+            calls_rate_limited: Counter::default(),
+            messages_rate_limited: Counter::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             connections_displaced: Counter::default(),
@@ -142,12 +155,19 @@ impl Metrics {
             tls_reload_failures: Counter::default(),
             issuer_key_failures: Counter::default(),
             kept: KeptMetrics::default(),
+            audit_events: Counter::default(),
+            audit_changes_refused: Counter::default(),
+            audit_events_removed: Counter::default(),
             queued_records: Gauge::default(),
             queued_reads: Family::default(),
             reads_refused: Family::default(),
             store_records: Gauge::default(),
             store_sequence: Gauge::default(),
             store_writable: Gauge::default(),
+            series: Gauge::default(),
+            organization_series_highest: Gauge::default(),
+            series_reports_refused: Counter::default(),
+            series_events_coarsened: Counter::default(),
             index_runs: Gauge::default(),
             dropped_chunks: Gauge::default(),
             index_bytes: Gauge::default(),
@@ -192,6 +212,16 @@ impl Metrics {
             "Values that could not be used in entries of access logs that were recorded without them",
             self.access_log_values_ignored.clone(),
         );
+        to.register(
+            "calls_rate_limited",
+            "Calls refused because their client reported faster than it may",
+            self.calls_rate_limited.clone(),
+        );
+        to.register(
+            "messages_rate_limited",
+            "Messages of streams that waited because their client reported faster than it may",
+            self.messages_rate_limited.clone(),
+        );
         to.register("connections", "Connections open", self.connections.clone());
         to.register(
             "connections_refused",
@@ -219,6 +249,17 @@ impl Metrics {
             self.issuer_key_failures.clone(),
         );
         self.kept.register(to);
+        to.register("audit_events", "Changes put on record", self.audit_events.clone());
+        to.register(
+            "audit_changes_refused",
+            "Changes refused because their organization made too many to be put on record",
+            self.audit_changes_refused.clone(),
+        );
+        to.register(
+            "audit_events_removed",
+            "Events of the audit trail removed because they were old, or too many",
+            self.audit_events_removed.clone(),
+        );
         to.register("queued_records", "Records waiting to be stored", self.queued_records.clone());
         to.register(
             "queued_reads",
@@ -236,6 +277,26 @@ impl Metrics {
             "store_writable",
             "1 while the store takes writes",
             self.store_writable.clone(),
+        );
+        to.register(
+            "series",
+            "Series of usage: combinations that have totals",
+            self.series.clone(),
+        );
+        to.register(
+            "organization_series_highest",
+            "Series of the organization that has most",
+            self.organization_series_highest.clone(),
+        );
+        to.register(
+            "series_reports_refused",
+            "Reports refused because they would have begun too many series",
+            self.series_reports_refused.clone(),
+        );
+        to.register(
+            "series_events_coarsened",
+            "Events of API usage stored in a series that says less: there were too many",
+            self.series_events_coarsened.clone(),
         );
         to.register("index_runs", "Runs of the uuid index", self.index_runs.clone());
         to.register(
@@ -340,6 +401,10 @@ impl Metrics {
         self.store_records.set(number(store.records));
         self.store_sequence.set(number(store.last_sequence.0));
         self.store_writable.set(i64::from(writable));
+        self.series.set(number(store.series));
+        self.organization_series_highest.set(number(store.organization_series_highest));
+        raise_to(&self.series_reports_refused, store.series_reports_refused);
+        raise_to(&self.series_events_coarsened, store.series_events_coarsened);
         self.index_runs.set(number(store.index_runs as u64));
         self.dropped_chunks.set(number(store.dropped_chunks));
         self.index_bytes.set(number(store.index_bytes));
@@ -365,6 +430,13 @@ impl Metrics {
         }
     }
 
+    /// Takes over the figures of the audit trail, just before a scrape.
+    pub fn observe_audit(&self, audit: &AuditFigures) {
+        raise_to(&self.audit_events, audit.events);
+        raise_to(&self.audit_changes_refused, audit.changes_refused);
+        raise_to(&self.audit_events_removed, audit.events_removed);
+    }
+
     /// Everything in the OpenMetrics text format.
     ///
     /// # Errors
@@ -374,6 +446,11 @@ impl Metrics {
         text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
+}
+
+/// Takes over a count that somebody else keeps.
+fn raise_to(counter: &Counter, count: u64) {
+    counter.inner().fetch_max(count, Ordering::Relaxed);
 }
 
 fn reason_name(reason: RejectionReason) -> &'static str {

@@ -211,7 +211,7 @@ pub fn api_router(
     };
     let token_endpoint =
         TokenEndpoint::new(clients, tokens, Arc::clone(&clock), limits.strangers_in_flight_max);
-    let rates = Arc::new(ClientRates::new(limits.client_rate));
+    let rates = Arc::new(ClientRates::new(limits.client_rate, Arc::clone(&metrics)));
     let product_usage = ProductUsageHandler {
         usage: Arc::clone(&usage),
         metrics: Arc::clone(&metrics),

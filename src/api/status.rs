@@ -10,7 +10,7 @@ use prost_types::Any;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation as BadField, StatusExt as _};
 
-use super::pb::meterd::v1::InvalidAssets;
+use super::{client_rates::ClientRate, pb::meterd::v1::InvalidAssets};
 use crate::{
     auth::AuthError,
     service::{FieldViolation, FirstBatch, ServiceError, shortened},
@@ -99,6 +99,19 @@ pub(super) fn from_service(error: ServiceError) -> Status {
             Code::ResourceExhausted,
             error.to_string(),
             "READ_QUEUE_FULL",
+            Some(retry_after),
+        ),
+        ServiceError::TooManySeries(refused) => {
+            tracing::warn!(%refused, "usage was refused");
+            let text = format!("{refused}; nothing of this request was stored");
+            with_reason(Code::ResourceExhausted, text, "TOO_MANY_SERIES", None)
+        }
+        ServiceError::TooManyChanges { changes_per_minute, retry_after } => with_reason(
+            Code::ResourceExhausted,
+            format!(
+                "an organization may make {changes_per_minute} changes a minute, each of which is put on record; nothing was changed, try again later"
+            ),
+            "TOO_MANY_CHANGES",
             Some(retry_after),
         ),
         ServiceError::Overloaded { retry_after } => with_reason(
@@ -241,9 +254,10 @@ pub(super) fn too_many_large_requests(requests_max: usize) -> Status {
 }
 
 /// A client reports faster than it may.
-pub(super) fn client_too_fast(records_per_second: u32, retry_after: Duration) -> Status {
+pub(super) fn client_too_fast(rate: &ClientRate, retry_after: Duration) -> Status {
+    let ClientRate { records_per_second, burst } = rate;
     let text = format!(
-        "this client may report {records_per_second} records a second; nothing of this request was stored, try again later"
+        "this client may report {records_per_second} records a second, and {burst} at once after a pause; nothing of this request was stored, try again later"
     );
     with_reason(Code::ResourceExhausted, text, "CLIENT_RATE_EXCEEDED", Some(retry_after))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, Header, Validation};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -166,26 +166,58 @@ impl AccessTokens {
         (verified.kind == kind && verified.is_valid(now)).then(|| verified.subject.clone())
     }
 
-    /// Signs with a new key from now on. Tokens signed with those before stay valid for their time, or, with
-    /// `revoke`, not a moment longer. Writes a file, so it is called where blocking is allowed.
-    ///
-    /// Returns the ids of all keys, the new one first.
+    /// Begins to sign with a new key. Tokens signed with those before stay valid for their time, or, with `revoke`, not a
+    /// moment longer. Nothing has changed before [`Rotation::complete`]. Called where blocking is allowed.
     ///
     /// # Errors
-    /// [`SigningKeyError`] if no key can be made or kept; then nothing has changed.
-    pub fn rotate(&self, now: Timestamp, revoke: bool) -> Result<Vec<String>, SigningKeyError> {
-        let _one = self.rotating.lock();
+    /// [`SigningKeyError`] if no key can be made, or there are too many.
+    pub fn rotate(&self, now: Timestamp, revoke: bool) -> Result<Rotation<'_>, SigningKeyError> {
+        let one = self.rotating.lock();
         let keys = self.keys.load().rotated(now, revoke)?;
-        let ids = keys.ids().map(Into::into).collect();
-        self.keys.store(Arc::new(keys));
-        self.verified.clear();
-        Ok(ids)
+        Ok(Rotation { tokens: self, keys, _one: one })
     }
 
     /// The public keys, as RFC 7517 has them.
     #[must_use]
     pub fn jwks(&self) -> serde_json::Value {
         self.keys.load().jwks()
+    }
+}
+
+/// A rotation that nothing refuses any more, and that is not carried out yet: the keys are staged, then the event that tells of
+/// it is put on record, then they take effect. After a crash the start does the last step if the event is there, and forgets the
+/// keys if not: so no refused rotation has an event, and none is without.
+#[derive(Debug)]
+pub struct Rotation<'a> {
+    tokens: &'a AccessTokens,
+    keys: SigningKeys,
+    // No other one until this one is over.
+    _one: MutexGuard<'a, ()>,
+}
+
+impl Rotation<'_> {
+    /// The ids of all keys, the new one first.
+    pub fn key_ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.ids()
+    }
+
+    /// Keeps the keys beside those in use, with the name of the event.
+    ///
+    /// # Errors
+    /// [`SigningKeyError::File`] if they cannot be written; then nothing is there.
+    pub fn stage(&self, event: &str) -> Result<(), SigningKeyError> {
+        self.keys.stage(event)
+    }
+
+    /// Signs with the new key from now on.
+    ///
+    /// # Errors
+    /// [`SigningKeyError::File`] if the keys cannot be put in place; the next start does it.
+    pub fn complete(self) -> Result<(), SigningKeyError> {
+        self.keys.put_in_place()?;
+        self.tokens.keys.store(Arc::new(self.keys));
+        self.tokens.verified.clear();
+        Ok(())
     }
 }
 
@@ -257,11 +289,16 @@ mod tests {
         let is_valid =
             |token: &str| tokens.verify(token.as_bytes(), TokenKind::Access, now()).is_some();
         assert!(is_valid(&first));
-        assert_eq!(tokens.rotate(now(), false).unwrap().len(), 2);
+        tokens.rotate(now(), false).unwrap().complete().unwrap();
+        assert_eq!(tokens.keys.load().ids().count(), 2);
         let second = tokens.issue(&subject(), TokenKind::Access, now()).unwrap();
         assert!(is_valid(&first) && is_valid(&second));
         assert_eq!(tokens.jwks()["keys"].as_array().unwrap().len(), 2);
-        assert_eq!(tokens.rotate(now(), true).unwrap().len(), 1);
+        // One that is not carried out changes nothing.
+        drop(tokens.rotate(now(), true).unwrap());
+        assert_eq!(tokens.keys.load().ids().count(), 2);
+        tokens.rotate(now(), true).unwrap().complete().unwrap();
+        assert_eq!(tokens.keys.load().ids().count(), 1);
         assert!(!is_valid(&first) && !is_valid(&second));
     }
 

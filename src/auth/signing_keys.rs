@@ -50,6 +50,9 @@ pub enum SigningKeyError {
         "there are {KEYS_MAX} signing keys already, each of which may have signed a token that is still valid; revoke them, or rotate again in a day"
     )]
     TooMany,
+    /// An earlier rotation is on record and did not take effect.
+    #[error("a rotation that is on record did not take effect; restart meterd, which ends it")]
+    Unfinished,
     /// No key can be made.
     #[error("no signing key can be made")]
     Unavailable,
@@ -82,6 +85,70 @@ impl std::fmt::Debug for SigningKeys {
 #[serde(deny_unknown_fields)]
 struct KeyFile {
     keys: Vec<KeyEntry>,
+    /// The audit event of the rotation that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event: Option<String>,
+}
+
+/// A rotation that was interrupted: its keys are written beside those of the file.
+#[derive(Debug)]
+pub struct PendingRotation {
+    path: PathBuf,
+    event: String,
+    key_id: String,
+}
+
+impl PendingRotation {
+    /// Looks for one beside a file of keys.
+    ///
+    /// # Errors
+    /// [`SigningKeyError`] if what is there cannot be read.
+    pub fn find(path: &Path) -> Result<Option<Self>, SigningKeyError> {
+        let pending = pending_file(path);
+        let text = match fs::read_to_string(&pending) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(SigningKeyError::File { path: pending, source }),
+        };
+        let damaged = |reason: String| SigningKeyError::Damaged { path: pending.clone(), reason };
+        let file: KeyFile =
+            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        let first = file.keys.first().ok_or_else(|| damaged("it holds none".into()))?;
+        let key_id = first.id.clone();
+        let event = file.event.ok_or_else(|| damaged("it names no audit event".into()))?;
+        Ok(Some(Self { path: path.to_owned(), event, key_id }))
+    }
+
+    /// The name of the event that tells of it.
+    #[must_use]
+    pub fn event(&self) -> &str {
+        &self.event
+    }
+
+    /// The id of the key that was to sign from then on.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// Carries it out, durably.
+    ///
+    /// # Errors
+    /// [`SigningKeyError::File`] if that is not possible.
+    pub fn complete(self) -> Result<(), SigningKeyError> {
+        put_in_place(&self.path)
+    }
+
+    /// Forgets it, durably.
+    ///
+    /// # Errors
+    /// [`SigningKeyError::File`] if that is not possible.
+    pub fn withdraw(self) -> Result<(), SigningKeyError> {
+        let pending = pending_file(&self.path);
+        fs::remove_file(&pending)
+            .and_then(|()| sync_directory(&pending))
+            .map_err(|source| SigningKeyError::File { path: pending, source })
+    }
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -129,7 +196,8 @@ impl SigningKeys {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let entry = KeyEntry::new(now)?;
-                write(path, &KeyFile { keys: vec![entry.clone()] }).map_err(failed)?;
+                let keys = vec![entry.clone()];
+                write(path, &KeyFile { keys, event: None }).map_err(failed)?;
                 let key = entry.read().map_err(damaged)?;
                 Ok(Self { keys: vec![key], file: Some(path.to_owned()) })
             }
@@ -147,12 +215,15 @@ impl SigningKeys {
         Ok(Self { keys: vec![key], file: None })
     }
 
-    /// A new key to sign with, on the disk when this returns. Those before verify for as long as a token may be
-    /// valid, or, with `revoke`, no more.
+    /// These keys and a new one to sign with. Those before verify for as long as a token may be valid, or, with `revoke`, no
+    /// more. Nothing is written.
     ///
     /// # Errors
-    /// [`SigningKeyError`] if no key can be made, or the file cannot be written.
+    /// [`SigningKeyError`] if no key can be made, or there are too many.
     pub(super) fn rotated(&self, now: Timestamp, revoke: bool) -> Result<Self, SigningKeyError> {
+        if self.file.as_deref().is_some_and(|path| pending_file(path).exists()) {
+            return Err(SigningKeyError::Unfinished);
+        }
         let mut entries = vec![KeyEntry::new(now)?];
         let before = self.keys.iter().filter(|_| !revoke).map(|key| key.entry.clone());
         entries.extend(before.filter_map(|entry| entry.retired_by(now)));
@@ -160,15 +231,28 @@ impl SigningKeys {
         if entries.len() > KEYS_MAX {
             return Err(SigningKeyError::TooMany);
         }
-        let keys: Vec<SigningKey> = entries
-            .iter()
-            .map(|entry| entry.clone().read().map_err(unavailable))
-            .collect::<Result<_, _>>()?;
-        if let Some(path) = &self.file {
-            write(path, &KeyFile { keys: entries })
-                .map_err(|source| SigningKeyError::File { path: path.clone(), source })?;
-        }
-        Ok(Self { keys, file: self.file.clone() })
+        let keys = entries.into_iter().map(|entry| entry.read().map_err(unavailable));
+        Ok(Self { keys: keys.collect::<Result<_, _>>()?, file: self.file.clone() })
+    }
+
+    /// Puts the keys beside those of the file, durably, with the name of the event that tells of it.
+    ///
+    /// # Errors
+    /// [`SigningKeyError::File`] if they cannot be written; then nothing is there.
+    pub(super) fn stage(&self, event: &str) -> Result<(), SigningKeyError> {
+        let Some(path) = &self.file else { return Ok(()) };
+        let keys = self.keys.iter().map(|key| key.entry.clone()).collect();
+        let pending = pending_file(path);
+        write(&pending, &KeyFile { keys, event: Some(event.to_owned()) })
+            .map_err(|source| SigningKeyError::File { path: pending, source })
+    }
+
+    /// Makes the keys that were staged those of the file, durably.
+    ///
+    /// # Errors
+    /// [`SigningKeyError::File`] if that is not possible; the next start does it.
+    pub(super) fn put_in_place(&self) -> Result<(), SigningKeyError> {
+        self.file.as_deref().map_or(Ok(()), put_in_place)
     }
 
     pub(super) fn signing(&self) -> Option<&SigningKey> {
@@ -260,6 +344,21 @@ fn write(path: &Path, keys: &KeyFile) -> io::Result<()> {
     writeln!(file)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
+    sync_directory(path)
+}
+
+/// Where keys stand that are not those of the file yet.
+fn pending_file(path: &Path) -> PathBuf {
+    path.with_extension("pending")
+}
+
+fn put_in_place(path: &Path) -> Result<(), SigningKeyError> {
+    fs::rename(pending_file(path), path)
+        .and_then(|()| sync_directory(path))
+        .map_err(|source| SigningKeyError::File { path: path.to_owned(), source })
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(directory) => File::open(directory)?.sync_all(),
         None => Ok(()),
@@ -296,23 +395,61 @@ mod tests {
         let path = directory.path().join("signing-keys.json");
         let ids = |keys: &SigningKeys| keys.ids().map(ToOwned::to_owned).collect::<Vec<_>>();
         let first = SigningKeys::open(&path, now()).unwrap();
-        let second = first.rotated(now(), false).unwrap();
+        let rotated = |keys: &SigningKeys, now, revoke| {
+            let rotated = keys.rotated(now, revoke).unwrap();
+            rotated.stage("7").unwrap();
+            rotated.put_in_place().unwrap();
+            rotated
+        };
+        let second = rotated(&first, now(), false);
         assert_eq!(ids(&second)[1..], ids(&first)[..]);
         assert_eq!(ids(&SigningKeys::open(&path, now()).unwrap()), ids(&second));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         // The second retires now; the first has been for too long.
         let later = now() + SignedDuration::from_hours(26);
-        let third = SigningKeys::open(&path, now()).unwrap().rotated(later, false).unwrap();
+        let third = rotated(&SigningKeys::open(&path, now()).unwrap(), later, false);
         assert_eq!(ids(&third)[1..], ids(&second)[..1]);
         let mut many = SigningKeys::open(&path, now()).unwrap();
         while many.ids().count() < KEYS_MAX {
-            many = many.rotated(later, false).unwrap();
+            many = rotated(&many, later, false);
         }
         let refused = many.rotated(later, false).unwrap_err();
         assert!(matches!(refused, SigningKeyError::TooMany), "{refused}");
-        let revoked = many.rotated(later, true).unwrap();
+        let revoked = rotated(&many, later, true);
         assert_eq!(ids(&revoked).len(), 1);
         assert!(!ids(&third).contains(&ids(&revoked)[0]));
+    }
+
+    #[test]
+    fn interrupted_rotation_is_completed_or_withdrawn() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("signing-keys.json");
+        let ids = || {
+            let keys = SigningKeys::open(&path, now()).unwrap();
+            keys.ids().map(ToOwned::to_owned).collect::<Vec<_>>()
+        };
+        let first = SigningKeys::open(&path, now()).unwrap();
+        let before = ids();
+        assert!(PendingRotation::find(&path).unwrap().is_none());
+        for completes in [false, true] {
+            let rotated = first.rotated(now(), false).unwrap();
+            rotated.stage("00000000000000000007").unwrap();
+            assert_eq!(ids(), before, "nothing has changed yet");
+            let again = first.rotated(now(), false).unwrap_err();
+            assert!(matches!(again, SigningKeyError::Unfinished), "{again}");
+            let pending = PendingRotation::find(&path).unwrap().unwrap();
+            assert_eq!(pending.event(), "00000000000000000007");
+            assert_eq!(Some(pending.key_id()), rotated.ids().next());
+            if completes {
+                pending.complete().unwrap();
+                assert_eq!(ids(), rotated.ids().collect::<Vec<_>>());
+            } else {
+                pending.withdraw().unwrap();
+                assert_eq!(ids(), before);
+            }
+            assert!(PendingRotation::find(&path).unwrap().is_none());
+        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use clap::{Args, Subcommand, ValueEnum};
 use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
+use tonic::{Code, Response, Status};
+use tonic_types::StatusExt as _;
 
 use super::{
     CommandError, CommandResult,
@@ -23,6 +25,9 @@ use crate::{
 
 /// Calls under way at once: while one is on its way to the disk, the next is read.
 const IN_FLIGHT: usize = 4;
+
+/// How often a call is made that the server asks to make again later.
+const ATTEMPTS_MAX: usize = 100;
 
 /// Load, list and remove assets, whose usage is reported in batches
 #[derive(Debug, Subcommand)]
@@ -133,7 +138,7 @@ async fn load(input: &InputFile, connection: Connection) -> CommandResult {
             let mut client = CatalogServiceClient::new(connection.clone());
             async move {
                 let request = ApplyAssetsRequest { assets: piece.assets, validate_only: false };
-                let answer = client.apply_assets(request).await;
+                let answer = apply(&mut client, request).await;
                 (piece.first_line, piece.bytes_read, answer)
             }
         });
@@ -175,6 +180,23 @@ async fn load(input: &InputFile, connection: Connection) -> CommandResult {
             "{name}:{line}: {reason}\nwhat stands before this line was loaded; mend it and run the same command again"
         ))),
     }
+}
+
+/// Makes a change, as often as it takes: each is put on record, and many files have more lines than so many changes a minute.
+async fn apply(
+    client: &mut CatalogServiceClient<Connection>,
+    request: ApplyAssetsRequest,
+) -> Result<Response<ApplyAssetsResponse>, Status> {
+    for _ in 1..ATTEMPTS_MAX {
+        let refused = match client.apply_assets(request.clone()).await {
+            Err(status) if status.code() == Code::ResourceExhausted => status,
+            answer => return answer,
+        };
+        let wanted = refused.get_details_retry_info().and_then(|info| info.retry_delay);
+        let Some(pause) = wanted else { return Err(refused) };
+        tokio::time::sleep(pause).await;
+    }
+    client.apply_assets(request).await
 }
 
 /// Assets of one call.

@@ -165,8 +165,17 @@ pub(super) fn call_failed(status: &Status) -> CommandError {
 /// Whether the same call may succeed a little later.
 pub(super) fn is_passing(status: &Status) -> bool {
     // A status with a source was made on this side, out of a connection that broke.
-    status.source().is_some()
-        || matches!(status.code(), Code::Unavailable | Code::ResourceExhausted | Code::Aborted)
+    if status.source().is_some() {
+        return true;
+    }
+    match status.code() {
+        Code::Unavailable | Code::Aborted => true,
+        // Series stay, so there will be too many later as well.
+        Code::ResourceExhausted => {
+            !status.get_details_error_info().is_some_and(|info| info.reason == "TOO_MANY_SERIES")
+        }
+        _ => false,
+    }
 }
 
 /// A status in words, with every violation that it names on a line of its own.

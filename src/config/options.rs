@@ -143,6 +143,15 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_MEMTABLE_KEYS_MAX", value_name = "N")]
     pub memtable_keys_max: Option<usize>,
 
+    /// Series of usage that each organization may have: combinations of product, instance, SKU and client; of asset and
+    /// client; of client, template, method, user and platform. Usage of further ones is refused [default: 1000000]
+    #[arg(long, env = "METERD_ORGANIZATION_SERIES_MAX", value_name = "N")]
+    pub organization_series_max: Option<u64>,
+
+    /// Series of usage of all organizations together, ten to twenty bytes of memory each [default: 10000000]
+    #[arg(long, env = "METERD_SERIES_MAX", value_name = "N")]
+    pub series_max: Option<u64>,
+
     /// Records that may wait for the committer before unary calls are refused [default: 65536]
     #[arg(long, env = "METERD_QUEUED_RECORDS_MAX", value_name = "N")]
     pub queued_records_max: Option<u32>,
@@ -234,6 +243,19 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_ORGANIZATION_INSTANCES_MAX", value_name = "N")]
     pub organization_instances_max: Option<usize>,
 
+    /// Changes of catalog, clients and keys that the members of one organization may make in a minute, ten minutes' worth at
+    /// once; each is put on record. More are refused [default: 600]
+    #[arg(long, env = "METERD_ORGANIZATION_CHANGES_PER_MINUTE", value_name = "N")]
+    pub organization_changes_per_minute: Option<NonZeroU32>,
+
+    /// How long the audit trail keeps events; at least 1d [default: 400d]
+    #[arg(long, env = "METERD_AUDIT_RETENTION", value_name = "DURATION")]
+    pub audit_retention: Option<HumanDuration>,
+
+    /// Events of each organization that the audit trail keeps, the latest; at least 100 [default: 100000]
+    #[arg(long, env = "METERD_AUDIT_EVENTS_MAX", value_name = "N")]
+    pub audit_events_max: Option<u64>,
+
     /// Connections that may be open on each listener [default: what the process may have, less 128, at most 16384]
     #[arg(long, env = "METERD_CONNECTIONS_MAX", value_name = "N")]
     pub connections_max: Option<usize>,
@@ -280,6 +302,8 @@ impl ServeOptions {
             log,
             cache_size,
             memtable_keys_max,
+            organization_series_max,
+            series_max,
             queued_records_max,
             group_records_max,
             read_threads,
@@ -302,6 +326,9 @@ impl ServeOptions {
             organization_products_max,
             organization_skus_max,
             organization_instances_max,
+            organization_changes_per_minute,
+            audit_retention,
+            audit_events_max,
             connections_max,
         )
     }

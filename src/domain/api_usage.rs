@@ -153,6 +153,34 @@ pub struct ApiSeries {
     pub platform: Option<PlatformName>,
 }
 
+/// Stands for the clients and APIs of calls that are counted together, there being too many series to tell them apart.
+const OTHER_CLIENT: &str = "{other}";
+const OTHER_TEMPLATE: &str = "/{other}";
+
+impl ApiSeries {
+    /// Series that say less of the same calls, the one that says most first. Their last one is of all calls by a method, so
+    /// there are only as many of those in an organization as there are methods.
+    #[must_use]
+    pub fn coarser(&self) -> [Self; 3] {
+        let client = ClientId::new(OTHER_CLIENT).expect("a constant");
+        let template_uri = TemplateUri::new(OTHER_TEMPLATE).expect("a constant");
+        let of_any_user = Self { user: None, ..self.clone() };
+        let of_client = Self { platform: None, ..of_any_user.clone() };
+        let of_method = Self { client, template_uri, ..of_client.clone() };
+        [of_any_user, of_client, of_method]
+    }
+}
+
+/// What becomes of events that would begin a series beyond [`SeriesLimits`](super::series_limits::SeriesLimits).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NewSeries {
+    /// Nothing of their report is stored: its reporter hears of it, and has it still.
+    #[default]
+    Refused,
+    /// They are stored in a series that says less, since nobody would send them again.
+    Coarsened,
+}
+
 /// Some calls alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiEvent {
@@ -175,6 +203,8 @@ pub struct ApiReport {
     pub caller: Caller,
     /// The events, in the order of the request.
     pub events: Vec<ApiEvent>,
+    /// What becomes of them where there are too many series.
+    pub new_series: NewSeries,
 }
 
 /// Why an event was not accepted.
@@ -279,6 +309,22 @@ mod tests {
         for (at, class) in StatusClass::ALL.into_iter().enumerate() {
             assert_eq!(class as usize, at);
         }
+    }
+
+    #[test]
+    fn coarser_series_say_less_and_end_in_one_per_method() {
+        let series = |client: &str, user: Option<&str>, platform: Option<&str>| ApiSeries {
+            template_uri: TemplateUri::new("/v1/things").unwrap(),
+            method: HttpMethod::Put,
+            client: ClientId::new(client).unwrap(),
+            user: user.map(|user| UserId::new(user).unwrap()),
+            platform: platform.map(|platform| PlatformName::new(platform).unwrap()),
+        };
+        let [of_any_user, of_client, of_method] = series("c", Some("u"), Some("web")).coarser();
+        assert_eq!(of_any_user, series("c", None, Some("web")));
+        assert_eq!(of_client, series("c", None, None));
+        assert_eq!(series("d", Some("v"), None).coarser()[2], of_method);
+        assert_eq!(of_method.coarser(), [of_method.clone(), of_method.clone(), of_method.clone()]);
     }
 
     #[test]

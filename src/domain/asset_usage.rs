@@ -7,6 +7,7 @@ use super::{
     caller::Caller,
     id::{AssetId, BatchId, ClientId, OrganizationId},
     quantity::Quantity,
+    series_limits::TooManySeries,
     usage::LogSequence,
 };
 
@@ -90,6 +91,8 @@ pub enum BatchDecision {
     Recorded,
     /// The id is taken: nothing of it is stored.
     Taken,
+    /// It would begin too many series: nothing of it is stored, and the id stays free.
+    Refused(TooManySeries),
 }
 
 /// A batch as it was recorded.

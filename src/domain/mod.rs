@@ -20,6 +20,8 @@ pub mod permission;
 pub mod quantity;
 pub mod record_scan;
 pub mod report;
+pub mod series_limits;
+pub mod token_bucket;
 pub mod totals;
 pub mod usage;
 pub mod usage_date;

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::{
     api::metrics::Metrics,
-    service::{access::Access, catalogs::Catalogs, committer::Committer},
+    service::{access::Access, audit::AuditTrail, catalogs::Catalogs, committer::Committer},
     store::{StoreStatus, UsageStore},
 };
 
@@ -22,6 +22,7 @@ pub(super) struct Admin {
     pub(super) committer: Arc<Committer>,
     pub(super) access: Arc<Access>,
     pub(super) catalogs: Arc<Catalogs>,
+    pub(super) audit: Arc<AuditTrail>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) draining: watch::Receiver<bool>,
 }
@@ -60,6 +61,7 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     admin.metrics.observe(&admin.store.statistics(), writable, admin.committer.queued_records());
     admin.metrics.observe_reads(&admin.committer.reads().statistics());
     admin.metrics.kept.observe(admin.access.size(), admin.catalogs.size());
+    admin.metrics.observe_audit(&admin.audit.figures());
     match admin.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

@@ -4,6 +4,7 @@ mod admin;
 mod answers;
 mod connections;
 mod issuer_keys;
+mod key_rotation;
 mod listener;
 mod room;
 mod tls;
@@ -28,6 +29,7 @@ use self::{
     admin::{Admin, admin_router},
     connections::{Served, bind, serve_connections},
     issuer_keys::IssuerKeys,
+    key_rotation::end_interrupted_rotation,
     tls::Tls,
 };
 use crate::{
@@ -48,7 +50,7 @@ use crate::{
         access_log::{AccessLogRules, AccessLogs},
         api_usage::{ApiUsage, self_metering::SelfMetering},
         assets::Assets,
-        audit::AuditTrail,
+        audit::{AuditLimits, AuditRetention, AuditTrail},
         backups::{BackupLimits, Backups},
         catalogs::Catalogs,
         clock::Clock,
@@ -92,6 +94,8 @@ pub struct ServerConfig {
     pub self_metering: bool,
     /// Limits of usage queries.
     pub queries: QueryLimits,
+    /// How much is kept on record of who changed what.
+    pub audit: AuditLimits,
     /// How long backups wait for their readers.
     pub backups: BackupLimits,
     /// How long records are kept after they were stored; `None` for ever.
@@ -161,6 +165,7 @@ pub struct Server<L = TcpListener> {
     self_metering: Option<Arc<SelfMetering>>,
     queries: Arc<UsageQueries>,
     retention: Option<Retention>,
+    audit: Arc<AuditTrail>,
     tls: Option<Arc<Tls>>,
     issuer_keys: Option<IssuerKeys>,
     reload: Arc<Notify>,
@@ -217,7 +222,8 @@ impl<L: Listener> Server<L> {
             config.committer,
             execution,
         )?;
-        let audit = Arc::new(AuditTrail::new(Arc::clone(&store), Arc::clone(&clock)));
+        let audit = AuditTrail::with_limits(Arc::clone(&store), Arc::clone(&clock), config.audit);
+        let audit = Arc::new(audit);
         let catalogs = Catalogs::load_with(
             Arc::clone(&store),
             Arc::clone(&audit),
@@ -236,7 +242,10 @@ impl<L: Listener> Server<L> {
         )?;
         let access = Arc::new(access);
         let keys = match &config.signing_keys {
-            Some(file) => SigningKeys::open(file, clock.now())?,
+            Some(file) => {
+                end_interrupted_rotation(file, &audit)?;
+                SigningKeys::open(file, clock.now())?
+            }
             None => SigningKeys::ephemeral()?,
         };
         let api_usage = ApiUsage::new(Arc::clone(&committer), Arc::clone(&clock), config.window);
@@ -288,7 +297,7 @@ impl<L: Listener> Server<L> {
                 config.backups,
                 stopping.clone(),
             )),
-            audit,
+            audit: Arc::clone(&audit),
             tokens: Arc::new(AccessTokens::new(keys)),
             clock,
             metrics: Arc::clone(&metrics),
@@ -315,6 +324,7 @@ impl<L: Listener> Server<L> {
             self_metering,
             queries,
             retention,
+            audit,
             tls,
             issuer_keys,
             reload: Arc::new(Notify::new()),
@@ -374,6 +384,7 @@ impl<L: Listener> Server<L> {
             committer: Arc::clone(&self.committer),
             access: Arc::clone(&self.access),
             catalogs: Arc::clone(&self.catalogs),
+            audit: Arc::clone(&self.audit),
             metrics: Arc::clone(&self.metrics),
             draining: watching.clone(),
         };
@@ -396,6 +407,11 @@ impl<L: Listener> Server<L> {
             let stopping = watching.clone();
             tokio::spawn(async move { retention.run(stopping).await })
         });
+        let audit_retention = {
+            let retention = AuditRetention::new(self.audit, self.config.execution);
+            let stopping = watching.clone();
+            Some(tokio::spawn(async move { retention.run(stopping).await }))
+        };
         let api = tokio::spawn(serve_connections(
             self.api,
             served(self.router, self.tls),
@@ -416,7 +432,9 @@ impl<L: Listener> Server<L> {
         // Receivers live as long as the tasks; if those are gone there is nothing to tell.
         let _ = self.draining.send(true);
         let _ = api.await;
-        for watching in [certificates, issuer_keys, retention].into_iter().flatten() {
+        for watching in
+            [certificates, issuer_keys, retention, audit_retention].into_iter().flatten()
+        {
             let _ = watching.await;
         }
         if let (Some(task), Some(metering)) = (metering, self.self_metering) {

@@ -100,7 +100,7 @@ impl Assets {
             let detail = format!("{} created, {} updated", changes.created, changes.updated);
             let action = AuditAction::AssetsApplied;
             let told = audit.tell(&organization, &actor, action, "", &detail)?;
-            store.write_assets(&organization, &changed, &[], &[told])?;
+            store.write_assets(&organization, &changed, &[], &told)?;
             drop(changing);
             Ok(changes)
         });
@@ -167,7 +167,7 @@ impl Assets {
             }
             let action = AuditAction::AssetDeleted;
             let told = audit.tell(&organization, &actor, action, asset.as_str(), "")?;
-            store.write_assets(&organization, &[], &[asset], &[told])?;
+            store.write_assets(&organization, &[], &[asset], &told)?;
             drop(changing);
             Ok::<_, ServiceError>(true)
         });

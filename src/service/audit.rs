@@ -1,17 +1,23 @@
 //! The audit trail: written in the same step as what it tells of.
+//!
+//! An event is made once a change is known to be possible, and is written with it: what is refused leaves none. What makes none,
+//! because an organization makes too many changes, is refused. An operator's change in another organization is on record
+//! there and in the operators' own trail, which nobody else can fill.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
+mod retention;
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+pub use self::retention::AuditRetention;
 use super::{
     Page, PageRequest, ServiceError, clock::Clock, committer::Admission, page::PageTokens,
-    store_reads::StoreReads,
+    rate_limiter::RateLimiter, store_reads::StoreReads,
 };
 use crate::{
     domain::{
@@ -19,6 +25,7 @@ use crate::{
         caller::Caller,
         id::{ClientId, OrganizationId},
         limits::AUDIT_TEXT_CHARS_MAX,
+        token_bucket::BucketLimits,
     },
     store::{
         StoreError, UsageStore,
@@ -26,10 +33,49 @@ use crate::{
     },
 };
 
+/// The burst of an organization, in minutes.
+const BURST_MINUTES: u32 = 10;
+
+/// How much is kept on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditLimits {
+    /// Changes that the members of one organization may make in a minute, in the long run; ten minutes' worth at once. Default
+    /// 600.
+    pub changes_per_minute: u32,
+    /// How long events are kept. Default 400 days.
+    pub retention: SignedDuration,
+    /// Events of each organization that are kept, the latest. Default 100,000.
+    pub events_max: u64,
+}
+
+impl Default for AuditLimits {
+    fn default() -> Self {
+        Self {
+            changes_per_minute: 600,
+            retention: SignedDuration::from_hours(24 * 400),
+            events_max: 100_000,
+        }
+    }
+}
+
+/// Figures for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AuditFigures {
+    /// Events that were made.
+    pub events: u64,
+    /// Changes refused because their organization made too many.
+    pub changes_refused: u64,
+    /// Events removed because they were old, or too many.
+    pub events_removed: u64,
+}
+
 /// Events of all organizations.
 pub struct AuditTrail {
     store: Arc<dyn UsageStore>,
     clock: Arc<dyn Clock>,
+    limits: AuditLimits,
+    changes: RateLimiter<OrganizationId>,
+    figures: Mutex<AuditFigures>,
     // The last number given, of those organizations that were asked for.
     numbers: Mutex<HashMap<OrganizationId, u64>>,
 }
@@ -53,16 +99,62 @@ struct Entry {
 }
 
 impl AuditTrail {
-    /// The trail of a store.
+    /// The trail of a store, with the default limits.
     #[must_use]
     pub fn new(store: Arc<dyn UsageStore>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, numbers: Mutex::new(HashMap::new()) }
+        Self::with_limits(store, clock, AuditLimits::default())
     }
 
-    /// The document that tells of a change in `organization`, to be written together with it. Reads the
-    /// store, so it is called where blocking is allowed. A number whose document is not written is missing
-    /// for ever.
+    /// The trail of a store.
+    #[must_use]
+    pub fn with_limits(
+        store: Arc<dyn UsageStore>,
+        clock: Arc<dyn Clock>,
+        limits: AuditLimits,
+    ) -> Self {
+        let rate = limits.changes_per_minute;
+        let burst = rate.saturating_mul(BURST_MINUTES);
+        let changes = RateLimiter::new(BucketLimits::new(rate, Duration::from_mins(1), burst));
+        let (figures, numbers) = (Mutex::default(), Mutex::default());
+        Self { store, clock, limits, changes, figures, numbers }
+    }
+
+    /// Figures for metrics.
+    #[must_use]
+    pub fn figures(&self) -> AuditFigures {
+        *self.figures.lock()
+    }
+
+    /// The documents that tell of a change in `organization`, to be written together with it. To be called when nothing else
+    /// can refuse the change, and where blocking is allowed, since it reads the store.
+    ///
+    /// # Errors
+    /// [`ServiceError::TooManyChanges`] if the actor's organization makes too many changes: then this one must not be made.
     pub(super) fn tell(
+        &self,
+        organization: &OrganizationId,
+        actor: &Actor,
+        action: AuditAction,
+        subject: &str,
+        detail: &str,
+    ) -> Result<Vec<DocumentChange>, ServiceError> {
+        let own = &actor.caller.organization;
+        self.changes.take(own, 1).map_err(|retry_after| {
+            self.figures.lock().changes_refused += 1;
+            let changes_per_minute = self.limits.changes_per_minute;
+            ServiceError::TooManyChanges { changes_per_minute, retry_after }
+        })?;
+        let mut told = vec![self.document(organization, actor, action, subject, detail)?];
+        if own != organization {
+            let detail = format!("in the organization {:?}: {detail}", organization.as_str());
+            let detail = detail.trim_end_matches(": ");
+            told.push(self.document(own, actor, action, subject, detail)?);
+        }
+        self.figures.lock().events += told.len() as u64;
+        Ok(told)
+    }
+
+    fn document(
         &self,
         organization: &OrganizationId,
         actor: &Actor,
@@ -91,25 +183,42 @@ impl AuditTrail {
         })
     }
 
-    /// Writes down a change that no document holds, before it is made: an event too many does less harm than one
-    /// too few.
+    /// An event of a change that no document holds, to be put on record with [`PendingEvent::write`] when nothing else can
+    /// refuse the change and before it takes effect. Blocks.
     ///
     /// # Errors
-    /// [`ServiceError`] if the event cannot be stored.
-    pub async fn record(
+    /// What [`Self::tell`] says.
+    pub fn prepare(
         self: &Arc<Self>,
-        organization: &OrganizationId,
         actor: &Actor,
         action: AuditAction,
-        subject: &'static str,
-        detail: &'static str,
-    ) -> Result<(), ServiceError> {
-        let (trail, organization, actor) = (Arc::clone(self), organization.clone(), actor.clone());
-        let writing = tokio::task::spawn_blocking(move || {
-            let told = trail.tell(&organization, &actor, action, subject, detail)?;
-            trail.store.write_documents(&[told])
-        });
-        Ok(writing.await.map_err(|error| ServiceError::Internal(error.to_string().into()))??)
+        subject: &str,
+        detail: &str,
+    ) -> Result<PendingEvent, ServiceError> {
+        let told = self.tell(&actor.caller.organization, actor, action, subject, detail)?;
+        Ok(PendingEvent { store: Arc::clone(&self.store), told })
+    }
+
+    /// Whether an event of an organization is on record, by its [`PendingEvent::name`], and is of this action, with `text` in
+    /// its detail. Blocks.
+    ///
+    /// # Errors
+    /// [`ServiceError`] if the store cannot be read.
+    pub fn has(
+        &self,
+        organization: &OrganizationId,
+        event_name: &str,
+        action: AuditAction,
+        text: &str,
+    ) -> Result<bool, ServiceError> {
+        let after = name(number(event_name)?.saturating_add(1));
+        let collection = Collection::AuditEvents;
+        let found = self.store.documents_before(collection, organization, Some(&after), 1)?;
+        let Some(found) = found.first().filter(|found| found.name == event_name) else {
+            return Ok(false);
+        };
+        let found = event(found)?;
+        Ok(found.action == action && found.detail.contains(text))
     }
 
     fn next_number(&self, organization: &OrganizationId) -> Result<u64, StoreError> {
@@ -160,6 +269,34 @@ impl AuditTrail {
     }
 }
 
+/// An event that is not on record yet.
+pub struct PendingEvent {
+    store: Arc<dyn UsageStore>,
+    told: Vec<DocumentChange>,
+}
+
+impl std::fmt::Debug for PendingEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("PendingEvent").field(&self.name()).finish()
+    }
+}
+
+impl PendingEvent {
+    /// What it is called in the actor's organization.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.told.last().map_or("", |told| &told.name)
+    }
+
+    /// Puts it on record, durably. Blocks.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unavailable`] if the store does not take it; it may be on record after a restart all the same.
+    pub fn write(self) -> Result<(), ServiceError> {
+        Ok(self.store.write_documents(&self.told)?)
+    }
+}
+
 fn name(number: u64) -> String {
     format!("{number:020}")
 }
@@ -190,3 +327,6 @@ fn event(document: &Document) -> Result<AuditEvent, StoreError> {
 fn damaged(error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Damaged(format!("audit event: {error}").into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,11 @@ use tokio::{
     },
 };
 
-use super::{ServiceError, access::require_operator, audit::AuditTrail};
+use super::{
+    ServiceError,
+    access::require_operator,
+    audit::{AuditTrail, PendingEvent},
+};
 use crate::{
     domain::audit::{Actor, AuditAction},
     store::{
@@ -94,7 +98,7 @@ impl Backups {
     ///
     /// # Errors
     /// [`ServiceError::PermissionDenied`] for anybody but the operator, [`ServiceError::FailedPrecondition`] if another
-    /// one is under way, [`ServiceError`] if it cannot be put on record.
+    /// one is under way.
     pub async fn start(
         &self,
         actor: &Actor,
@@ -107,14 +111,13 @@ impl Backups {
         let slot = slot.map_err(|_| under_way())?;
         let slot = slot.map_err(|_| under_way())?;
         let detail = if request.after.is_some() { "increment" } else { "full" };
-        let organization = &actor.caller.organization;
-        self.audit.record(organization, actor, AuditAction::StoreBackedUp, "store", detail).await?;
         let (sender, receiver) = mpsc::channel(MESSAGES_WAITING_MAX);
         let mut reader = Reader {
             sender,
             patience: self.limits.reader_patience,
             runtime: Handle::current(),
             stopping: self.stopping.clone(),
+            record: Some(Record { audit: Arc::clone(&self.audit), actor: actor.clone(), detail }),
             section: BackupSection::Index,
             entries: Vec::new(),
         };
@@ -129,12 +132,21 @@ impl Backups {
     }
 }
 
+/// That somebody takes a backup, before it is put on record.
+struct Record {
+    audit: Arc<AuditTrail>,
+    actor: Actor,
+    detail: &'static str,
+}
+
 /// Whoever takes a backup.
 struct Reader {
     sender: Sender<Result<BackupMessage, ServiceError>>,
     patience: Duration,
     runtime: Handle,
     stopping: watch::Receiver<bool>,
+    /// `None` once it is on record.
+    record: Option<Record>,
     section: BackupSection,
     entries: Vec<u8>,
 }
@@ -169,8 +181,17 @@ impl Reader {
         self.send(Ok(BackupMessage::Entries(self.section, entries)))
     }
 
-    /// Fails with [`StoreError::GivenUp`] if nobody takes it, and with [`StoreError::Closed`] if the server stops.
+    /// Fails with [`StoreError::GivenUp`] if nobody takes it, and with [`StoreError::Closed`] if the server stops. What was
+    /// refused before leaves no event, and nothing leaves without one.
     fn send(&mut self, message: Result<BackupMessage, ServiceError>) -> Result<(), StoreError> {
+        if let Some(Record { audit, actor, detail }) = self.record.take() {
+            let event = audit.prepare(&actor, AuditAction::StoreBackedUp, "store", detail);
+            if let Err(error) = event.and_then(PendingEvent::write) {
+                // Without waiting: it is the first message.
+                let _ = self.sender.try_send(Err(error));
+                return Err(StoreError::GivenUp);
+            }
+        }
         let Self { sender, stopping, patience, .. } = self;
         self.runtime.block_on(async {
             tokio::select! {

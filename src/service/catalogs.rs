@@ -249,7 +249,7 @@ impl Catalogs {
             }
             let detail = format!("{} entries changed", changes.len());
             let told = shared.audit.tell(&organization, &actor, action, &subject, &detail)?;
-            shared.store.change_catalog(&organization, &difference, &[told])?;
+            shared.store.change_catalog(&organization, &difference, &told)?;
             // Shown only once it is durable.
             shared.catalogs.write().insert(organization, Arc::new(after));
             Ok(changes)

@@ -128,7 +128,8 @@ impl Queued {
     /// What was decided; durable on return.
     ///
     /// # Errors
-    /// [`ServiceError::Unavailable`] if the store does not take writes.
+    /// [`ServiceError::Unavailable`] if the store does not take writes, [`ServiceError::TooManySeries`] if it would begin too
+    /// many series.
     pub async fn decided(self) -> Result<Vec<Decision>, ServiceError> {
         self.0.await.map_err(|_| stopped())?
     }
@@ -212,7 +213,7 @@ impl Committer {
     /// queued withdraws the submission; afterwards it changes nothing.
     ///
     /// # Errors
-    /// [`ServiceError::Overloaded`] if there is no room and `admission` says to refuse;
+    /// [`ServiceError::Overloaded`] if there is no room and `admission` says to refuse; [`ServiceError::TooManySeries`];
     /// [`ServiceError::Unavailable`] if the store does not take writes or meterd shuts down.
     pub async fn submit(
         &self,

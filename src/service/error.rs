@@ -12,6 +12,7 @@ use crate::{
         exceeded_limit::ExceededLimit,
         limits::ID_CHARS_MAX,
         report::ReportError,
+        series_limits::TooManySeries,
     },
     store::StoreError,
 };
@@ -136,6 +137,17 @@ pub enum ServiceError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The usage would begin more series than there may be. Nothing of the request was stored.
+    #[error(transparent)]
+    TooManySeries(#[from] TooManySeries),
+    /// The organization makes changes faster than they are put on record. Nothing was changed.
+    #[error("more than {changes_per_minute} changes a minute are not put on record")]
+    TooManyChanges {
+        /// Those that are.
+        changes_per_minute: u32,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The organization has too many usage queries.
     #[error("{what}")]
     TooManyQueries {
@@ -194,6 +206,8 @@ impl ServiceError {
             | Self::NotFound { .. }
             | Self::NoLongerKept { .. }
             | Self::AlreadyExists { .. }
+            | Self::TooManySeries(_)
+            | Self::TooManyChanges { .. }
             | Self::TooManyQueries { .. }
             | Self::TooManyReads { .. }
             | Self::PermissionDenied(_)

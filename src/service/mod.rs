@@ -18,6 +18,7 @@ pub mod fuzzing;
 mod organization_locks;
 mod page;
 pub mod product_usage;
+pub mod rate_limiter;
 pub mod reports;
 pub mod retention;
 pub mod store_reads;

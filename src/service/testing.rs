@@ -281,7 +281,7 @@ impl UsageStore for TestStore {
             Some(Mishap::Backlog) => Err(StoreError::Backlogged),
             Some(Mishap::Forget) => {
                 let mut decisions = self.memory.commit(group, now)?;
-                decisions.submissions.last_mut().unwrap().pop();
+                decisions.submissions.last_mut().unwrap().as_mut().unwrap().pop();
                 Ok(decisions)
             }
             None => self.memory.commit(group, now),
@@ -415,6 +415,19 @@ impl UsageStore for TestStore {
         limit: usize,
     ) -> Result<Vec<Document>, StoreError> {
         self.memory.documents_before(collection, organization, name, limit)
+    }
+
+    fn first_documents(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.memory.first_documents(collection, organization, limit)
+    }
+
+    fn organizations(&self) -> Vec<OrganizationId> {
+        self.memory.organizations()
     }
 
     fn write_documents(&self, changes: &[DocumentChange]) -> Result<(), StoreError> {

@@ -57,7 +57,7 @@ impl UsageBatches {
     ///
     /// # Errors
     /// [`ServiceError::InvalidBatch`] with every broken rule and every asset that takes no usage;
-    /// [`ServiceError::BatchRecorded`] if the id was used before. Nothing is recorded then.
+    /// [`ServiceError::BatchRecorded`] if the id was used before; [`ServiceError::TooManySeries`]. Nothing is recorded then.
     pub async fn report(
         &self,
         caller: &Caller,
@@ -94,6 +94,7 @@ impl UsageBatches {
         match self.committer.submit_batch(batch.clone()).await? {
             BatchDecision::Recorded => Ok(count),
             BatchDecision::Taken => Err(self.taken(batch).await?),
+            BatchDecision::Refused(refused) => Err(refused.into()),
         }
     }
 

@@ -10,9 +10,13 @@ use crate::domain::{
     asset_usage::{AssetBatch, BatchDecision},
     caller::Caller,
     id::OrganizationId,
+    series_limits::TooManySeries,
     usage::{LogSequence, Submission},
     verdict::Decision,
 };
+
+/// What became of a report: a decision for each of its records or events, in their order, or why nothing of it is stored.
+pub type ReportDecision = Result<Vec<Decision>, TooManySeries>;
 
 /// A report whose uuids are looked up before it is committed.
 #[derive(Debug, Clone, Copy)]
@@ -144,10 +148,10 @@ impl From<Vec<AssetBatch>> for CommitGroup {
 /// What became of a [`CommitGroup`], in the same order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CommitDecisions {
-    /// One list for each submission, each in the order of its records.
-    pub submissions: Vec<Vec<Decision>>,
-    /// One list for each report of API usage, each in the order of its events.
-    pub api_reports: Vec<Vec<Decision>>,
+    /// One for each submission.
+    pub submissions: Vec<ReportDecision>,
+    /// One for each report of API usage.
+    pub api_reports: Vec<ReportDecision>,
     /// One decision for each batch.
     pub batches: Vec<BatchDecision>,
 }

@@ -3,7 +3,7 @@
 //! It forgets everything when dropped, recounts totals from all records on every query, and has no
 //! rollups, no index and no background work.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use parking_lot::RwLock;
@@ -11,11 +11,13 @@ use uuid::Uuid;
 
 use super::{
     ApiTotalsVisitor, AssetTotalsVisitor, CommitDecisions, CommitGroup, Probe, ProbeResult,
-    Reported, StoreError, StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
+    ReportDecision, Reported, StoreError, StoreStatistics, StoreStatus, TotalsVisitor, UsageStore,
     document::{Collection, DOCUMENT_BYTES_MAX, Document, DocumentChange, Page},
 };
 use crate::domain::{
-    api_usage::{ApiReport, ApiSeries, ApiTotalsQuery, StatusClass, StoredApiEvent},
+    api_usage::{
+        ApiEvent, ApiReport, ApiSeries, ApiTotalsQuery, NewSeries, StatusClass, StoredApiEvent,
+    },
     asset::Asset,
     asset_usage::{
         AssetBatch, AssetSeries, AssetTotalsQuery, BatchDecision, StoredBatch, UsageDay,
@@ -25,10 +27,19 @@ use crate::domain::{
     id::{AssetId, BatchId, ClientId, OrganizationId},
     quantity::Total,
     record_scan::{RecordPage, RecordPosition, RecordScan},
+    series_limits::{SeriesLimits, TooManySeries},
     totals::{Series, TotalsQuery},
-    usage::{LogSequence, StoredRecord, Submission},
+    usage::{LogSequence, StoredRecord, Submission, UsageRecord},
     verdict::{Decision, Original},
 };
+
+/// A series of any kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum AnySeries {
+    Product(Series),
+    Asset(AssetSeries),
+    Api(ApiSeries),
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -41,6 +52,10 @@ struct State {
     batches: BTreeMap<(OrganizationId, BatchId), StoredBatch>,
     events: BTreeMap<(OrganizationId, Uuid), StoredApiEvent>,
     books: BTreeMap<(OrganizationId, String), BTreeMap<u64, Vec<u8>>>,
+    series: BTreeMap<OrganizationId, BTreeSet<AnySeries>>,
+    series_limits: SeriesLimits,
+    reports_refused: u64,
+    events_coarsened: u64,
     // Of records, events and batches alike.
     last_sequence: LogSequence,
     last_stored_time: Option<Timestamp>,
@@ -57,6 +72,12 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty store with limits of its own.
+    #[must_use]
+    pub fn with_series_limits(series_limits: SeriesLimits) -> Self {
+        Self { state: RwLock::new(State { series_limits, ..State::default() }) }
     }
 
     /// Every record, in the order of arrival.
@@ -101,11 +122,60 @@ impl State {
         (stored_time, self.last_sequence)
     }
 
+    fn series_count(&self) -> u64 {
+        self.series.values().map(|known| known.len() as u64).sum()
+    }
+
+    fn has_series(&self, organization: &OrganizationId, series: &AnySeries) -> bool {
+        self.series.get(organization).is_some_and(|known| known.contains(series))
+    }
+
+    /// Adds series, all or none; only checks whether that is possible if `keep` says so.
+    fn add_series(
+        &mut self,
+        organization: &OrganizationId,
+        wanted: impl IntoIterator<Item = AnySeries>,
+        keep: bool,
+    ) -> Result<(), TooManySeries> {
+        let known = self.series.get(organization).map_or(0, BTreeSet::len) as u64;
+        let wanted = wanted.into_iter().filter(|series| !self.has_series(organization, series));
+        let new: BTreeSet<AnySeries> = wanted.collect();
+        self.series_limits.check(known, self.series_count(), new.len() as u64)?;
+        if keep {
+            self.series.entry(organization.clone()).or_default().extend(new);
+        }
+        Ok(())
+    }
+
+    /// The series that an event is stored in.
+    fn series_of(&mut self, organization: &OrganizationId, of: &ApiSeries) -> ApiSeries {
+        if self.add_series(organization, [AnySeries::Api(of.clone())], true).is_ok() {
+            return of.clone();
+        }
+        self.events_coarsened += 1;
+        let coarser = of.coarser();
+        let known = coarser.iter().find(|series| {
+            self.has_series(organization, &AnySeries::Api(ApiSeries::clone(series)))
+        });
+        let [.., least] = &coarser;
+        let series = known.unwrap_or(least).clone();
+        self.series.entry(organization.clone()).or_default().insert(AnySeries::Api(series.clone()));
+        series
+    }
+
     fn decide_batch(&mut self, batch: &AssetBatch, now: Timestamp) -> BatchDecision {
         let organization = batch.caller.organization.clone();
         let key = (organization.clone(), batch.id.clone());
         if self.batches.contains_key(&key) {
             return BatchDecision::Taken;
+        }
+        let client = &batch.caller.client;
+        let series = batch.usages.iter().map(|usage| {
+            AnySeries::Asset(AssetSeries { asset: usage.asset.clone(), client: client.clone() })
+        });
+        if let Err(refused) = self.add_series(&organization, series, true) {
+            self.reports_refused += 1;
+            return BatchDecision::Refused(refused);
         }
         let (stored_time, sequence) = self.store_at(now);
         let stored = StoredBatch {
@@ -120,25 +190,50 @@ impl State {
         BatchDecision::Recorded
     }
 
-    fn decide_events(&mut self, report: &ApiReport, now: Timestamp) -> Vec<Decision> {
+    fn decide_events(&mut self, report: &ApiReport, now: Timestamp) -> ReportDecision {
+        let organization = &report.caller.organization;
+        if report.new_series == NewSeries::Refused {
+            let mut seen = BTreeSet::new();
+            let is_new = |event: &&ApiEvent| {
+                !self.events.contains_key(&(organization.clone(), event.uuid))
+                    && seen.insert(event.uuid)
+            };
+            let new: Vec<AnySeries> = (report.events.iter().filter(is_new))
+                .map(|event| AnySeries::Api(event.series.clone()))
+                .collect();
+            self.add_series(organization, new, true).inspect_err(|_| self.reports_refused += 1)?;
+        }
         let mut decisions = Vec::new();
         for event in &report.events {
-            let key = (report.caller.organization.clone(), event.uuid);
+            let key = (organization.clone(), event.uuid);
             let decision = if let Some(first) = self.events.get(&key) {
                 Decision::Duplicate(Original::Stored(first.sequence))
             } else {
+                let series = self.series_of(organization, &event.series);
                 let (stored_time, sequence) = self.store_at(now);
-                let stored = StoredApiEvent { event: event.clone(), stored_time, sequence };
-                self.events.insert(key, stored);
+                let event = ApiEvent { series, ..event.clone() };
+                self.events.insert(key, StoredApiEvent { event, stored_time, sequence });
                 Decision::Accepted
             };
             decisions.push(decision);
         }
-        decisions
+        Ok(decisions)
     }
 
-    fn decide(&mut self, submission: &Submission, now: Timestamp) -> Vec<Decision> {
+    fn decide(&mut self, submission: &Submission, now: Timestamp) -> ReportDecision {
         let caller = &submission.caller;
+        let mut uuids = BTreeSet::new();
+        let is_new = |record: &&UsageRecord| {
+            !self.by_uuid.contains_key(&(caller.organization.clone(), record.uuid))
+                && uuids.insert(record.uuid)
+        };
+        let new = submission.records.iter().filter(is_new).map(|record| {
+            let (target, sku) = (submission.target.clone(), record.sku.clone());
+            AnySeries::Product(Series { target, sku, client: caller.client.clone() })
+        });
+        let new: Vec<AnySeries> = new.collect();
+        self.add_series(&caller.organization, new, !submission.validate_only)
+            .inspect_err(|_| self.reports_refused += 1)?;
         let mut seen = HashMap::new();
         let mut decisions = Vec::new();
         for (at, record) in submission.records.iter().enumerate() {
@@ -168,7 +263,7 @@ impl State {
             };
             decisions.push(decision);
         }
-        decisions
+        Ok(decisions)
     }
 }
 
@@ -426,6 +521,24 @@ impl UsageStore for MemoryStore {
         Ok(documents)
     }
 
+    fn first_documents(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        let state = self.state.read();
+        let documents = state.documents_of(collection);
+        Ok(documents.filter(|of| of.organization == *organization).take(limit).collect())
+    }
+
+    fn organizations(&self) -> Vec<OrganizationId> {
+        let state = self.state.read();
+        let documents = state.documents.keys().map(|(_, organization, _)| organization);
+        let known = documents.chain(state.series.keys()).chain(state.catalogs.keys());
+        known.collect::<BTreeSet<_>>().into_iter().cloned().collect()
+    }
+
     fn write_documents(&self, changes: &[DocumentChange]) -> Result<(), StoreError> {
         self.state.write().write_documents(changes)
     }
@@ -478,6 +591,11 @@ impl UsageStore for MemoryStore {
         StoreStatistics {
             records: (state.records.len() + state.events.len()) as u64,
             last_sequence: state.last_sequence,
+            series: state.series_count(),
+            organization_series_highest: (state.series.values().map(BTreeSet::len).max())
+                .unwrap_or_default() as u64,
+            series_reports_refused: state.reports_refused,
+            series_events_coarsened: state.events_coarsened,
             ..StoreStatistics::default()
         }
     }

@@ -7,6 +7,8 @@
 //! - when [`UsageStore::commit`] returns, what it accepted is durable and visible to every later read;
 //! - a uuid is accepted at most once per organization, for ever (among records of product usage, and among events of API
 //!   usage), and so is the id of a batch;
+//! - a report or batch that would begin more series than [`SeriesLimits`](crate::domain::series_limits::SeriesLimits) allow
+//!   is refused whole, and nothing of it is stored; whatever belongs to series that are there is accepted;
 //! - a record, its uuid and its effect on totals become visible together or not at all, and so does all of a
 //!   batch;
 //! - after a failed write the store refuses all further writes ([`StoreError::Failed`]) and goes on
@@ -30,7 +32,9 @@ use self::{
     document::{Collection, Document, DocumentChange, Page},
 };
 pub use error::StoreError;
-pub use group::{CommitDecisions, CommitGroup, Probe, ProbeResult, Probed, Reported};
+pub use group::{
+    CommitDecisions, CommitGroup, Probe, ProbeResult, Probed, ReportDecision, Reported,
+};
 pub use log_head::{LINK_BYTES, LogHead, LogPosition};
 
 use crate::domain::{
@@ -76,6 +80,14 @@ pub struct StoreStatistics {
     pub last_sequence: LogSequence,
     /// Values of the log that were dropped once they were old enough; what they hold still counts.
     pub dropped_chunks: u64,
+    /// Series of usage: combinations of dimensions that have totals.
+    pub series: u64,
+    /// Those of the organization that has most.
+    pub organization_series_highest: u64,
+    /// Reports and batches refused because they would have begun too many series.
+    pub series_reports_refused: u64,
+    /// Events of API usage stored in a series that says less, because there were too many.
+    pub series_events_coarsened: u64,
     /// Runs of the uuid index.
     pub index_runs: usize,
     /// Bytes of memory that grow with the number of stored records.
@@ -273,6 +285,20 @@ pub trait UsageStore: Send + Sync + 'static {
         name: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Document>, StoreError>;
+
+    /// Up to `limit` documents of an organization, first first.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read.
+    fn first_documents(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError>;
+
+    /// Every organization that something is kept of.
+    fn organizations(&self) -> Vec<OrganizationId>;
 
     /// Writes documents, durably and all at once.
     ///

@@ -82,6 +82,9 @@ async fn a_client_is_created_used_rotated_and_deleted() {
     assert_eq!(
         actions,
         [
+            // In the organization acme.
+            "access.client.create",
+            "access.organization.create",
             "access.client.delete",
             "access.client.update",
             "access.client.rotateApiKey",

@@ -15,7 +15,7 @@ use std::{
 use jiff::Timestamp;
 use meterd::{
     domain::{
-        api_usage::{ApiFilter, ApiReport, ApiTotalsQuery, HttpMethod},
+        api_usage::{ApiFilter, ApiReport, ApiTotalsQuery, HttpMethod, NewSeries},
         asset_usage::{AssetBatch, AssetFilter, AssetTotalsQuery, AssetUsage, DayRange, UsageDay},
         calendar::{QuarterHour, QuarterRange},
         id::{AssetId, BatchId},
@@ -178,7 +178,8 @@ impl Writer {
             records,
             validate_only: false,
         };
-        let report = ApiReport { caller: caller(name, "reporter"), events };
+        let new_series = NewSeries::Refused;
+        let report = ApiReport { caller: caller(name, "reporter"), events, new_series };
         (submission, report, AssetBatch { caller: caller(name, "client"), id, usages })
     }
 
@@ -307,7 +308,8 @@ fn reader_too_slow_for_changes_of_its_rows_is_refused() {
                 event(round * 200 + number, &Calls { user: &user, ..Calls::default() }, now)
             })
             .collect();
-        let report = ApiReport { caller: caller(name, "reporter"), events };
+        let new_series = NewSeries::Refused;
+        let report = ApiReport { caller: caller(name, "reporter"), events, new_series };
         let group: CommitGroup = vec![probed(&store, report)].into();
         while let Err(error) = store.commit(&group, now) {
             assert!(matches!(error, StoreError::Backlogged), "{error}");

@@ -37,6 +37,12 @@ fn assert_equal(store: &dyn UsageStore, model: &dyn UsageStore) {
         });
         assert_eq!(documents, model.documents(collection).unwrap());
         for name in ["alpha", "beta", "größe", "nobody"] {
+            for limit in [0, 2, 100] {
+                let first = |of: &dyn UsageStore| {
+                    of.first_documents(collection, &organization(name), limit).unwrap()
+                };
+                assert_eq!(first(store), first(model), "{collection:?} {name} {limit}");
+            }
             for before in [None, Some("a"), Some("b"), Some("")] {
                 for limit in [1, 100] {
                     let page = |of: &dyn UsageStore| {

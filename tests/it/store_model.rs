@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use meterd::{
     domain::{
-        api_usage::{ApiEvent, ApiFilter, ApiReport, ApiTotalsQuery, HttpMethod},
+        api_usage::{ApiEvent, ApiFilter, ApiReport, ApiTotalsQuery, HttpMethod, NewSeries},
         asset_usage::{
             AssetBatch, AssetFilter, AssetTotalsQuery, AssetUsage, DayRange, StoredBatch, UsageDay,
         },
@@ -16,6 +16,7 @@ use meterd::{
         id::{AssetId, BatchId, OrganizationId, PlatformName, UserId},
         quantity::Quantity,
         record_scan::DroppedThrough,
+        series_limits::SeriesLimits,
         totals::UsageFilter,
         usage::{Submission, UsageRecord},
         verdict::{Decision, Original},
@@ -32,12 +33,14 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::support::usage::{
-    Calls, all_records, all_totals, api_totals, asset_totals, caller, commit_events, dropped,
-    event, organization, probed, record, target, totals,
+    Calls, all_records, all_totals, api_totals, asset_totals, caller, dropped, event, organization,
+    probed, record, target, totals,
 };
 
 const ORGANIZATIONS: [&str; 3] = ["alpha", "beta", "gamma"];
 const START_SECONDS: i64 = 1_790_000_000;
+/// There are 432 in each organization, so histories reach both limits.
+const SERIES: SeriesLimits = SeriesLimits { organization_series_max: 150, series_max: 400 };
 
 /// One record, by numbers: the uuid is drawn from a small range, so duplicates are common.
 #[derive(Debug, Clone)]
@@ -92,6 +95,7 @@ pub struct EventDraft {
 #[derive(Debug, Clone)]
 pub struct ReportDraft {
     organization: usize,
+    coarsened: bool,
     events: Vec<EventDraft>,
 }
 
@@ -178,8 +182,15 @@ fn report() -> impl Strategy<Value = ReportDraft> {
             hours_ago,
         },
     );
-    (0..3_usize, prop::collection::vec(event, 1..60))
-        .prop_map(|(organization, events)| ReportDraft { organization, events })
+    let events = prop_oneof![
+        1 => prop::collection::vec(event.clone(), 1..4),
+        2 => prop::collection::vec(event, 1..60),
+    ];
+    (0..3_usize, any::<bool>(), events).prop_map(|(organization, coarsened, events)| ReportDraft {
+        organization,
+        coarsened,
+        events,
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -252,6 +263,7 @@ impl Stores {
         options.filter_bits_per_key = 3;
         options.merge_fan_in = 3;
         options.runs_max = 8;
+        options.series = SERIES;
         options.cache_bytes = 8 << 20;
         options.faults = self.faults.clone();
         options
@@ -317,6 +329,7 @@ impl Stores {
         ApiReport {
             caller: caller(ORGANIZATIONS[draft.organization], "reporter"),
             events: draft.events.iter().map(event_of).collect(),
+            new_series: if draft.coarsened { NewSeries::Coarsened } else { NewSeries::Refused },
         }
     }
 
@@ -336,12 +349,26 @@ impl Stores {
         }
         let events = ours.api_reports.iter().zip(&theirs.api_reports);
         for (probed, (ours, theirs)) in group.api_reports.iter().zip(events) {
+            let (ours, theirs) = match (ours, theirs) {
+                (Ok(ours), Ok(theirs)) => (ours, theirs),
+                (ours, theirs) => {
+                    assert_eq!(ours, theirs);
+                    continue;
+                }
+            };
             for ((event, ours), theirs) in probed.report.events.iter().zip(ours).zip(theirs) {
                 self.compare_event(&probed.report.caller.organization, event, *ours, *theirs);
             }
         }
         let (ours, theirs) = (ours.submissions, theirs.submissions);
         for ((probed, ours), theirs) in group.submissions.iter().zip(&ours).zip(&theirs) {
+            let (ours, theirs) = match (ours, theirs) {
+                (Ok(ours), Ok(theirs)) => (ours, theirs),
+                (ours, theirs) => {
+                    assert_eq!(ours, theirs);
+                    continue;
+                }
+            };
             for ((record, ours), theirs) in probed.report.records.iter().zip(ours).zip(theirs) {
                 self.compare_decision(&probed.report, record, *ours, *theirs);
             }
@@ -498,10 +525,11 @@ impl Stores {
         self.reopen();
         self.settle_unacknowledged(submission);
         // Events may have landed or not: sent again, each counts once.
-        let name = report.caller.organization.as_str();
-        for store in [self.sled() as &dyn UsageStore, &*self.memory] {
-            commit_events(store, name, report.events.clone(), self.now).unwrap();
-        }
+        let refused = [self.sled() as &dyn UsageStore, &*self.memory].map(|store| {
+            let again = vec![probed(store, report.clone())].into();
+            store.commit(&again, self.now).unwrap().api_reports.remove(0).err()
+        });
+        assert_eq!(refused[0], refused[1]);
         // It is there whole or not at all.
         let name = &batch.caller.organization;
         if let Ok(Some(landed)) = self.sled().find_batch(name, &batch.id)
@@ -572,6 +600,11 @@ impl Stores {
     }
 
     fn compare(&self) {
+        let series = |store: &dyn UsageStore| {
+            let figures = store.statistics();
+            (figures.series, figures.organization_series_highest)
+        };
+        assert_eq!(series(self.sled()), series(&*self.memory), "series");
         for name in ORGANIZATIONS {
             assert_eq!(
                 all_totals(self.sled(), name),
@@ -670,11 +703,17 @@ impl StateMachineTest for Stores {
             directory: tempfile::tempdir().unwrap(),
             faults: Faults::default(),
             sled: None,
-            memory: Arc::new(MemoryStore::new()),
+            memory: Arc::new(MemoryStore::with_series_limits(SERIES)),
             now: Timestamp::from_second(START_SECONDS).unwrap(),
             ahead: Vec::new(),
         };
         stores.reopen();
+        // What is reported to make the background work is never of a new series.
+        let draft = Draft { uuid: 999, sku: 0, quantity: 1, seconds_ago: 0 };
+        let (organization, product, client) = (0, 0, 0);
+        let (instance, validate_only, drafts) = (false, false, vec![draft]);
+        let call = Call { organization, product, instance, client, validate_only, drafts };
+        stores.commit(&[call], &[], &[]);
         stores
     }
 

@@ -30,6 +30,7 @@ use crate::{
         acceptance::AcceptanceWindow,
         access::AccessLimits,
         access_log::{AccessLogHeaders, AccessLogRules},
+        audit::AuditLimits,
         backups::BackupLimits,
         committer::CommitterLimits,
         execution::Execution,
@@ -50,6 +51,9 @@ const CACHE_BYTES_MIN: u64 = 1 << 20;
 const QUERY_RETENTION_DAYS_MAX: u64 = 366;
 const RETAIN_RECORDS_MIN: Duration = Duration::from_hours(24);
 const RETAIN_RECORDS_MIN_DEV: Duration = Duration::from_secs(1);
+const AUDIT_RETENTION_MIN: HumanDuration = HumanDuration(Duration::from_hours(24));
+/// Fewer would be gone before anybody looks.
+const AUDIT_EVENTS_MIN: u64 = 100;
 const MESSAGE_BYTES_MIN: u64 = 64 << 10;
 /// Half of the threads that may block: the others are for what writes wait for, and for changes.
 const READ_THREADS_MAX: usize = 256;
@@ -102,6 +106,7 @@ impl Settings {
             execution: Execution::Threads,
             window: window(&options)?,
             queries: query_limits(&options)?,
+            audit: audit_limits(&options)?,
             backups: BackupLimits::default(),
             retain_records: retain_records(&options, dev)?,
             spill: data_dir(&options).to_owned(),
@@ -234,6 +239,12 @@ fn store_options(options: &ServeOptions) -> CommandResult<StoreOptions> {
     if let Some(keys) = options.memtable_keys_max {
         store.memtable_keys_max = at_least("memtable-keys-max", keys, STREAM_RECORDS_MAX)?;
     }
+    if let Some(series) = options.organization_series_max {
+        store.series.organization_series_max = at_least("organization-series-max", series, 1)?;
+    }
+    if let Some(series) = options.series_max {
+        store.series.series_max = at_least("series-max", series, 1)?;
+    }
     Ok(store)
 }
 
@@ -361,6 +372,21 @@ fn access_limits(options: &ServeOptions) -> CommandResult<AccessLimits> {
         ("organization-clients-max", options.organization_clients_max, &mut limits.clients_max),
     ] {
         *limit = given.map_or(Ok(*limit), |given| at_least(name, given, 1))?;
+    }
+    Ok(limits)
+}
+
+fn audit_limits(options: &ServeOptions) -> CommandResult<AuditLimits> {
+    let mut limits = AuditLimits::default();
+    if let Some(changes) = options.organization_changes_per_minute {
+        limits.changes_per_minute = changes.get();
+    }
+    if let Some(retention) = options.audit_retention {
+        let retention = at_least("audit-retention", retention, AUDIT_RETENTION_MIN)?;
+        limits.retention = bounded("audit-retention", retention)?;
+    }
+    if let Some(events) = options.audit_events_max {
+        limits.events_max = at_least("audit-events-max", events, AUDIT_EVENTS_MIN)?;
     }
     Ok(limits)
 }

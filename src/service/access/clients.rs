@@ -174,6 +174,11 @@ impl Access {
     ) -> Result<Arc<Client>, ServiceError> {
         check_name(&name)?;
         let permissions = permissions(names)?;
+        let known = self.client(organization, id)?;
+        if (&known.name, &known.permissions) == (&name, &permissions) {
+            // Nothing to put on record.
+            return Ok(known);
+        }
         let detail = granted(&permissions);
         self.change_client(actor, organization, id, AuditAction::ClientUpdated, detail, |client| {
             client.name = name;

@@ -165,8 +165,15 @@ impl Access {
             let change = decide(&shared.registry.read())?;
             let document = change.document()?;
             let Told { organization, actor, action, subject, detail } = told;
-            let told = shared.audit.tell(&organization, &actor, action, &subject, &detail)?;
-            shared.store.write_documents(&[document, told])?;
+            let mut documents = vec![document];
+            documents.extend(shared.audit.tell(
+                &organization,
+                &actor,
+                action,
+                &subject,
+                &detail,
+            )?);
+            shared.store.write_documents(&documents)?;
             // Shown only once it is durable.
             shared.registry.write().apply(change.clone());
             Ok(change)

@@ -3,7 +3,7 @@
 use super::{DropReason, Tally};
 use crate::{
     domain::{
-        api_usage::{ApiEvent, ApiReport},
+        api_usage::{ApiEvent, ApiReport, NewSeries},
         caller::Caller,
         limits::API_EVENTS_MAX,
         verdict::Decision,
@@ -21,6 +21,12 @@ pub struct Digest {
 }
 
 impl Digest {
+    /// Calls that the events stand for.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.events.iter().map(calls_of).sum()
+    }
+
     /// Hands the events to `store` in reports of at most [`API_EVENTS_MAX`], one after the other, until one fails.
     /// Answers what became of the entries in any case.
     pub(super) async fn store_with<F: Future<Output = Result<Vec<Decision>, ServiceError>>>(
@@ -37,7 +43,9 @@ impl Digest {
                 break;
             }
             let calls: Vec<u64> = part.iter().map(calls_of).collect();
-            match store(ApiReport { caller: caller.clone(), events: part }).await {
+            let new_series = NewSeries::Coarsened;
+            let report = ApiReport { caller: caller.clone(), events: part, new_series };
+            match store(report).await {
                 Ok(decisions) => {
                     for (calls, decision) in calls.into_iter().zip(decisions) {
                         match decision {

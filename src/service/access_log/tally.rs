@@ -15,6 +15,8 @@ pub enum DropReason {
     UnknownKind,
     /// The store did not take it.
     NotStored,
+    /// The proxy hung up while it had to wait, since its client had reported faster than it may.
+    RateLimited,
 }
 
 impl DropReason {
@@ -27,6 +29,7 @@ impl DropReason {
             Self::NotHttp => "not_http",
             Self::UnknownKind => "unknown_kind",
             Self::NotStored => "not_stored",
+            Self::RateLimited => "rate_limited",
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
     committer::{Admission, Committer},
 };
 use crate::domain::{
-    api_usage::{ApiEvent, ApiReport, EventRejection},
+    api_usage::{ApiEvent, ApiReport, EventRejection, NewSeries},
     caller::Caller,
     verdict::{Decision, Original},
 };
@@ -101,7 +101,8 @@ impl ApiUsage {
         if judged.is_empty() {
             return Ok(verdicts);
         }
-        let report = ApiReport { caller: caller.clone(), events: judged.clone() };
+        let new_series = NewSeries::Refused;
+        let report = ApiReport { caller: caller.clone(), events: judged.clone(), new_series };
         let decisions = self.committer.submit_events(report, Admission::Refuse).await?;
         let conflicts = self.conflicts(caller, judged, &decisions).await?;
         for ((place, decision), conflict) in places.into_iter().zip(decisions).zip(conflicts) {

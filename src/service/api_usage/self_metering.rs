@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::ApiUsage;
 use crate::{
     domain::{
-        api_usage::{ApiEvent, ApiReport, ApiSeries, HttpMethod, HttpStatus},
+        api_usage::{ApiEvent, ApiReport, ApiSeries, HttpMethod, HttpStatus, NewSeries},
         asset_usage::UsageDay,
         caller::Caller,
         id::{OrganizationId, PlatformName, TemplateUri},
@@ -175,7 +175,11 @@ fn into_reports(kinds: HashTable<Counted>) -> Vec<ApiReport> {
     let mut reports = Vec::new();
     for (caller, events) in by_organization.into_values() {
         for events in events.chunks(API_EVENTS_MAX) {
-            reports.push(ApiReport { caller: caller.clone(), events: events.to_vec() });
+            reports.push(ApiReport {
+                caller: caller.clone(),
+                events: events.to_vec(),
+                new_series: NewSeries::Coarsened,
+            });
         }
     }
     reports

@@ -14,7 +14,7 @@ use super::{Answer, Room, Waiting, Work};
 use crate::{
     domain::{asset_usage::BatchDecision, verdict::Decision},
     service::{ServiceError, clock::Clock},
-    store::{CommitDecisions, CommitGroup, StoreError, UsageStore},
+    store::{CommitDecisions, CommitGroup, ReportDecision, StoreError, UsageStore},
 };
 
 /// Commits what is queued, group by group.
@@ -168,9 +168,17 @@ fn group_records(group: &CommitGroup) -> usize {
 fn fits(group: &CommitGroup, decisions: &CommitDecisions) -> bool {
     let records = group.submissions.iter().map(|probed| probed.report.records.len());
     let events = group.api_reports.iter().map(|probed| probed.report.events.len());
-    records.eq(decisions.submissions.iter().map(Vec::len))
-        && events.eq(decisions.api_reports.iter().map(Vec::len))
+    decides(records, &decisions.submissions)
+        && decides(events, &decisions.api_reports)
         && group.batches.len() == decisions.batches.len()
+}
+
+/// Whether every report, of so many records or events, is decided.
+fn decides(counts: impl ExactSizeIterator<Item = usize>, decisions: &[ReportDecision]) -> bool {
+    let is_decided = |(count, decision): (usize, &ReportDecision)| {
+        decision.as_ref().map_or(true, |decisions| decisions.len() == count)
+    };
+    counts.len() == decisions.len() && counts.zip(decisions).all(is_decided)
 }
 
 /// Those who wait for a group, in the order of the group.
@@ -211,8 +219,9 @@ impl Callers {
     }
 
     fn answer(&mut self, decisions: CommitDecisions) {
-        answer_all(&mut self.submissions, decisions.submissions.into_iter().map(Ok));
-        answer_all(&mut self.api_reports, decisions.api_reports.into_iter().map(Ok));
+        let answer = |decision: ReportDecision| decision.map_err(ServiceError::from);
+        answer_all(&mut self.submissions, decisions.submissions.into_iter().map(answer));
+        answer_all(&mut self.api_reports, decisions.api_reports.into_iter().map(answer));
         answer_all(&mut self.batches, decisions.batches.into_iter().map(Ok));
     }
 

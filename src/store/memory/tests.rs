@@ -45,7 +45,8 @@ fn submission(name: &str, records: Vec<UsageRecord>) -> Submission {
 fn commit(store: &MemoryStore, group: Vec<Submission>, now: Timestamp) -> Vec<Vec<Decision>> {
     let probed = |report| Probed { report: Arc::new(report), probe: ProbeResult::default() };
     let group: Vec<_> = group.into_iter().map(probed).collect();
-    store.commit(&group.into(), now).unwrap().submissions
+    let decided = store.commit(&group.into(), now).unwrap().submissions;
+    decided.into_iter().map(Result::unwrap).collect()
 }
 
 fn stored(sequence: u64) -> Decision {

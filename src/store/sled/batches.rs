@@ -15,13 +15,14 @@ use super::{
     keyspace::{KeySpace, push_part},
     log::{LogEntry, batch_part, read},
     organizations::OrganizationNumber,
-    rollup::row::RowKey,
+    rollup::{row::RowKey, series::LockedSeries},
 };
 use crate::{
     domain::{
-        asset_usage::{AssetBatch, StoredBatch},
+        asset_usage::{AssetBatch, BatchDecision, StoredBatch},
         id::{BatchId, OrganizationId},
         quantity::Total,
+        series_limits::TooManySeries,
         usage::LogSequence,
     },
     store::StoreError,
@@ -74,53 +75,117 @@ pub(super) fn place(engine: &Engine, key: &[u8]) -> Result<Option<BatchPlace>, S
     engine.get(key)?.map(|value| BatchPlace::decode(key, &value)).transpose()
 }
 
-/// Which batches of a group have an id that is free, and where their entries will be; `None` for the others.
-pub(super) fn settle(
-    core: &Core,
-    batches: &[AssetBatch],
-) -> Result<Vec<Option<FreeId>>, StoreError> {
-    let mut of_this_group = HashSet::new();
-    let settled = batches.iter().map(|batch| {
+/// Looks the ids of a group's batches up, and prepares their rows.
+pub(super) fn look_up(core: &Core, batches: &[AssetBatch]) -> Result<Vec<LookedUp>, StoreError> {
+    let look_up = |batch: &AssetBatch| {
         let organization =
             core.organizations.number_or_add(&core.engine, &batch.caller.organization)?;
         let key = key(organization, &batch.id);
-        let is_free = !of_this_group.contains(&key) && place(&core.engine, &key)?.is_none();
-        Ok(is_free.then(|| {
-            of_this_group.insert(key.clone());
-            FreeId { organization, key }
-        }))
-    });
-    settled.collect()
+        let is_free = place(&core.engine, &key)?.is_none();
+        let client = &batch.caller.client;
+        let row = |usage| RowKey::of_asset_usage(organization, client, usage);
+        let rows = if is_free {
+            batch.usages.iter().map(row).collect::<Result<_, _>>()?
+        } else {
+            Vec::new()
+        };
+        Ok(LookedUp { organization, key, is_free, rows })
+    };
+    batches.iter().map(look_up).collect()
+}
+
+/// A batch of a group before it is decided.
+pub(super) struct LookedUp {
+    organization: OrganizationNumber,
+    key: Vec<u8>,
+    /// Whether nothing is stored under its id.
+    is_free: bool,
+    /// The row and slot of each usage.
+    rows: Vec<(RowKey, u8)>,
+}
+
+/// Decides a group's batches in their order: which ids are free, and which batches begin too many series.
+pub(super) fn settle(looked_up: Vec<LookedUp>, series: &mut LockedSeries<'_>) -> Vec<Settled> {
+    let mut of_this_group = HashSet::new();
+    let settle = |LookedUp { organization, key, is_free, rows }| {
+        if !is_free || of_this_group.contains(&key) {
+            return Settled::Taken;
+        }
+        if let Err(refused) = admit(&rows, organization, series) {
+            series.count_refused();
+            return Settled::Refused(refused);
+        }
+        of_this_group.insert(key.clone());
+        Settled::Free(FreeId { organization, key, rows })
+    };
+    looked_up.into_iter().map(settle).collect()
+}
+
+/// Adds the series of a batch, all or none.
+fn admit(
+    rows: &[(RowKey, u8)],
+    organization: OrganizationNumber,
+    series: &mut LockedSeries<'_>,
+) -> Result<(), TooManySeries> {
+    let mut distinct: Vec<&[u8]> = rows.iter().map(|(row, _)| row.series_bytes()).collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let keys = distinct.into_iter().map(|prefix| series.key(prefix.to_vec()));
+    let new: Vec<_> = keys.filter(|key| !series.contains(organization, key)).collect();
+    series.check(organization, new.len())?;
+    for key in &new {
+        series.add(organization, key);
+    }
+    Ok(())
+}
+
+/// A batch that is decided.
+pub(super) enum Settled {
+    Free(FreeId),
+    Taken,
+    Refused(TooManySeries),
+}
+
+impl Settled {
+    pub(super) fn decision(&self) -> BatchDecision {
+        match self {
+            Self::Free(_) => BatchDecision::Recorded,
+            Self::Taken => BatchDecision::Taken,
+            Self::Refused(refused) => BatchDecision::Refused(*refused),
+        }
+    }
 }
 
 /// A batch's id that nothing is recorded under.
 pub(super) struct FreeId {
     organization: OrganizationNumber,
     key: Vec<u8>,
+    /// The row and slot of each usage.
+    rows: Vec<(RowKey, u8)>,
 }
 
 /// What is to be written of those batches whose ids are free; their parts begin at sequence `next`.
 pub(super) fn encode(
     batches: &[AssetBatch],
-    settled: &[Option<FreeId>],
+    settled: Vec<Settled>,
     mut next: LogSequence,
     stored_time: Timestamp,
 ) -> Result<NewEntries, StoreError> {
     let mut new = NewEntries::default();
-    for (batch, free) in batches.iter().zip(settled) {
-        let Some(FreeId { organization, key }) = free else { continue };
-        let parts = batch_part::encode(batch, *organization, next, stored_time)?;
+    for (batch, settled) in batches.iter().zip(settled) {
+        let Settled::Free(FreeId { organization, key, rows }) = settled else { continue };
+        let parts = batch_part::encode(batch, organization, next, stored_time)?;
         let count = u16::try_from(parts.len())
             .map_err(|_| StoreError::Unrepresentable("a batch of more than 65,535 parts"))?;
         let place = BatchPlace { first: next, parts: count };
         next = LogSequence(next.0 + u64::from(count));
-        for usage in &batch.usages {
-            let (row, slot) = RowKey::of_asset_usage(*organization, &batch.caller.client, usage)?;
-            new.deltas.push((row, slot, Total::of(usage.quantity)));
-        }
+        let totals = batch.usages.iter().map(|usage| Total::of(usage.quantity));
+        let deltas = rows.into_iter().zip(totals).map(|((row, slot), total)| (row, slot, total));
+        new.deltas.extend(deltas);
         new.asset_usages += batch.usages.len();
         new.values.extend(parts);
-        new.entries.push((key.clone(), place.encode(key)));
+        let entry = place.encode(&key);
+        new.entries.push((key, entry));
     }
     Ok(new)
 }

@@ -1,9 +1,15 @@
 //! The parts of an open store, shared by the committer, the readers and the background threads.
 
 use super::{
-    engine::Engine, head::Head, identity::Identity, index::background::Index,
-    options::StoreOptions, organizations::Organizations, retention::Retention,
-    rollup::layer::Rollups, state::State,
+    engine::Engine,
+    head::Head,
+    identity::Identity,
+    index::background::Index,
+    options::StoreOptions,
+    organizations::Organizations,
+    retention::Retention,
+    rollup::{layer::Rollups, series::SeriesSet},
+    state::State,
 };
 
 pub(super) struct Core {
@@ -14,6 +20,7 @@ pub(super) struct Core {
     pub(super) organizations: Organizations,
     pub(super) index: Index,
     pub(super) rollups: Rollups,
+    pub(super) series: SeriesSet,
     pub(super) state: State,
     pub(super) retention: Retention,
 }

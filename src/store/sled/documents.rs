@@ -3,6 +3,7 @@
 use super::{
     codec,
     core::Core,
+    engine::Entry,
     faults::FaultPoint,
     keyspace::{KeySpace, push_part},
     organizations::OrganizationNumber,
@@ -70,6 +71,23 @@ pub(super) fn before(
             document(organization, &prefix, &key, &value)
         })
         .collect()
+}
+
+/// Reads up to `limit` documents of one organization, first first.
+pub(super) fn first(
+    core: &Core,
+    collection: Collection,
+    organization: &OrganizationId,
+    limit: usize,
+) -> Result<Vec<Document>, StoreError> {
+    let Some(number) = core.organizations.number(organization) else { return Ok(Vec::new()) };
+    let prefix = space(collection).of_organization(number);
+    let entries = core.engine.prefix(&prefix).take(limit);
+    let read = |entry: Result<Entry, StoreError>| {
+        let (key, value) = entry?;
+        document(organization, &prefix, &key, &value)
+    };
+    entries.map(read).collect()
 }
 
 pub(super) fn document(

@@ -342,6 +342,19 @@ impl UsageStore for SledStore {
         documents::before(&self.core, collection, organization, name, limit)
     }
 
+    fn first_documents(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        documents::first(&self.core, collection, organization, limit)
+    }
+
+    fn organizations(&self) -> Vec<OrganizationId> {
+        self.core.organizations.all().into_iter().map(|(_, organization)| organization).collect()
+    }
+
     fn write_documents(&self, changes: &[DocumentChange]) -> Result<(), StoreError> {
         documents::write(&self.core, changes)
     }
@@ -397,10 +410,15 @@ impl UsageStore for SledStore {
 
     fn statistics(&self) -> StoreStatistics {
         let index = &self.core.index;
+        let series = self.core.series.figures();
         StoreStatistics {
             records: index.keys(),
             last_sequence: self.core.rollups.through(),
             dropped_chunks: self.core.retention.floor().counts.chunks,
+            series: series.all,
+            organization_series_highest: series.highest,
+            series_reports_refused: series.reports_refused,
+            series_events_coarsened: series.events_coarsened,
             index_runs: index.snapshot.load().runs.len(),
             index_bytes: index.bytes(),
             background_bytes_owed: index.flush_pacer.owed_bytes() + index.merge_pacer.owed_bytes(),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::faults::Faults;
-use crate::store::StoreError;
+use crate::{domain::series_limits::SeriesLimits, store::StoreError};
 
 /// Where a store is and how much memory it may take.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub struct StoreOptions {
     pub dead_runs_max: usize,
     /// How long one write to the disk may take. After that the store fails. Default 60 s.
     pub disk_timeout: Duration,
+    /// How many series of usage there may be. Each takes ten to twenty bytes of memory.
+    pub series: SeriesLimits,
     /// Planted faults, for tests.
     pub faults: Faults,
 }
@@ -55,6 +57,7 @@ impl StoreOptions {
             runs_max: 24,
             dead_runs_max: 1000,
             disk_timeout: Duration::from_mins(1),
+            series: SeriesLimits::default(),
             faults: Faults::default(),
         }
     }

@@ -27,7 +27,7 @@ use super::{
     organizations::Organizations,
     replay::{IncludedRows, Replay},
     retention::{LogFloor, Retention},
-    rollup::layer::Rollups,
+    rollup::{layer::Rollups, series::SeriesSet},
     state::State,
 };
 use crate::{domain::usage::LogSequence, store::StoreError};
@@ -53,21 +53,26 @@ pub(super) fn load(engine: Engine, options: StoreOptions) -> Result<(Core, LogEn
     }
     let hasher = KeyHasher::new(&identity.hash_seed);
     let rollups = Rollups::new(&options);
+    let series = SeriesSet::new(options.series);
     let mut live = Memtable::new(hasher, options.memtable_keys_max);
     let mut replay = Replay {
         engine: &engine,
         rollups: &rollups,
+        series: &series,
         live: &mut live,
         included: &mut IncludedRows::new(),
     };
-    // One reads what grows with the store, the other what came since the checkpoint, and neither needs the other.
-    let (runs, end) = thread::scope(|scope| {
+    // Two read what grows with the store, the other what came since the checkpoint, and none needs another.
+    let (runs, counted, end) = thread::scope(|scope| {
         let loading = scope.spawn(|| load_runs(&engine, &manifest));
+        let counting = scope.spawn(|| series.load(&engine));
         let end = replay_log(&mut replay, manifest.checkpoint);
         let runs = loading.join().unwrap_or_else(|panic| resume_unwind(panic));
-        (runs, end)
+        let counted = counting.join().unwrap_or_else(|panic| resume_unwind(panic));
+        (runs, counted, end)
     });
     let (runs, end) = (runs?, end?);
+    counted?;
     if let Some((_, noted)) = noted
         && noted > end.last
     {
@@ -81,8 +86,18 @@ pub(super) fn load(engine: Engine, options: StoreOptions) -> Result<(Core, LogEn
     }
     let index = Index::new(&options, hasher, manifest, runs, live);
     let (state, retention) = (State::default(), Retention::new(floor));
-    let core =
-        Core { engine, options, identity, head, organizations, index, rollups, state, retention };
+    let core = Core {
+        engine,
+        options,
+        identity,
+        head,
+        organizations,
+        index,
+        rollups,
+        series,
+        state,
+        retention,
+    };
     Ok((core, end))
 }
 

@@ -10,6 +10,7 @@ use super::{
     rollup::{
         layer::Rollups,
         row::{Row, RowKey},
+        series::SeriesSet,
     },
 };
 use crate::{domain::usage::LogSequence, store::StoreError};
@@ -21,6 +22,7 @@ pub(super) type IncludedRows = HashMap<RowKey, LogSequence>;
 pub(super) struct Replay<'a> {
     pub(super) engine: &'a Engine,
     pub(super) rollups: &'a Rollups,
+    pub(super) series: &'a SeriesSet,
     pub(super) live: &'a mut Memtable,
     pub(super) included: &'a mut IncludedRows,
 }
@@ -45,7 +47,9 @@ impl Replay<'_> {
         }
         let mut deltas = Vec::new();
         for addition in derived::additions(entry)? {
+            // If it is included, its row is stored, and counted as that.
             if self.included_through(&addition.0)? < sequence {
+                self.series.note(&addition.0);
                 deltas.push(addition);
             }
         }

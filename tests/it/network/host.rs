@@ -11,6 +11,7 @@ use meterd::{
         acceptance::AcceptanceWindow,
         access::AccessLimits,
         access_log::{AccessLogHeaders, AccessLogRules},
+        audit::AuditLimits,
         backups::BackupLimits,
         clock::ManualClock,
         committer::CommitterLimits,
@@ -87,6 +88,7 @@ impl Host {
             // What it counts is lost with the process, by design; and uuids of its own would not be in the plan.
             self_metering: false,
             queries: QueryLimits { workers: 1, ..QueryLimits::default() },
+            audit: AuditLimits::default(),
             backups: BackupLimits::default(),
             retain_records: None,
             spill: std::env::temp_dir(),

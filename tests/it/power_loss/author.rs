@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use meterd::{
     domain::{
-        api_usage::{ApiReport, HttpMethod},
+        api_usage::{ApiReport, HttpMethod, NewSeries},
         asset::Asset,
         asset_usage::{AssetBatch, AssetUsage, UsageDay},
         catalog::{Catalog, Product, ProductInstance, Sku, State},
@@ -100,7 +100,11 @@ impl<'a> Author<'a> {
             event(self.uuid(), &calls, self.now - ago)
         });
         let events = events.collect();
-        ApiReport { caller: caller(self.random.one_of(&ORGANIZATIONS), "reporter"), events }
+        ApiReport {
+            caller: caller(self.random.one_of(&ORGANIZATIONS), "reporter"),
+            events,
+            new_series: NewSeries::Refused,
+        }
     }
 
     fn batch(&mut self) -> AssetBatch {

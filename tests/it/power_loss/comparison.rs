@@ -6,7 +6,9 @@ use meterd::{
         asset_usage::{AssetFilter, AssetTotalsQuery, DayRange, UsageDay},
         verdict::{Decision, Original},
     },
-    store::{UsageStore, document::Collection, memory::MemoryStore, sled::SledStore},
+    store::{
+        ReportDecision, UsageStore, document::Collection, memory::MemoryStore, sled::SledStore,
+    },
 };
 
 use super::deeds::{BOOKS, ORGANIZATIONS, OWNER, Usage};
@@ -32,13 +34,16 @@ pub fn compare_decisions(
         }
     }
     let is_new = |decision: &Decision| *decision == Decision::Accepted;
-    let new = |decisions: &[Vec<Decision>]| -> Vec<bool> {
-        decisions.iter().flatten().map(is_new).collect()
+    let new = |decisions: &[ReportDecision]| -> Vec<bool> {
+        decisions.iter().flatten().flatten().map(is_new).collect()
     };
     if new(&ours.api_reports) != new(&theirs.api_reports) {
         return Err("events: new ones are known, or known ones new".into());
     }
-    let decisions = ours.submissions.iter().flatten().zip(theirs.submissions.iter().flatten());
+    let decisions = |all: &[ReportDecision]| -> Vec<Decision> {
+        all.iter().flatten().flatten().copied().collect()
+    };
+    let decisions = decisions(&ours.submissions).into_iter().zip(decisions(&theirs.submissions));
     for ((submission, record), (ours, theirs)) in usage.records().zip(decisions) {
         let name = &submission.caller.organization;
         match (ours, theirs) {
@@ -47,8 +52,8 @@ pub fn compare_decisions(
                 Decision::Duplicate(Original::Stored(ours)),
                 Decision::Duplicate(Original::Stored(theirs)),
             ) => {
-                let ours = store.original(name, record.uuid, *ours).unwrap();
-                let theirs = memory.original(name, record.uuid, *theirs).unwrap();
+                let ours = store.original(name, record.uuid, ours).unwrap();
+                let theirs = memory.original(name, record.uuid, theirs).unwrap();
                 if (&ours.record, &ours.target, &ours.client, ours.stored_time)
                     != (&theirs.record, &theirs.target, &theirs.client, theirs.stored_time)
                 {

@@ -244,6 +244,19 @@ impl UsageStore for BlockingStore {
         self.memory.documents_before(collection, organization, name, limit)
     }
 
+    fn first_documents(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.memory.first_documents(collection, organization, limit)
+    }
+
+    fn organizations(&self) -> Vec<OrganizationId> {
+        self.memory.organizations()
+    }
+
     fn write_documents(&self, changes: &[DocumentChange]) -> Result<(), StoreError> {
         if self.documents_fail.load(Ordering::SeqCst) {
             self.failed_documents.fetch_add(1, Ordering::SeqCst);

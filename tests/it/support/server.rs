@@ -41,6 +41,7 @@ use meterd::{
         acceptance::AcceptanceWindow,
         access::AccessLimits,
         access_log::{AccessLogHeaders, AccessLogRules},
+        audit::AuditLimits,
         backups::BackupLimits,
         clock::ManualClock,
         committer::CommitterLimits,
@@ -108,6 +109,7 @@ pub struct Setup {
     pub backups: BackupLimits,
     pub catalogs: CatalogLimits,
     pub access: AccessLimits,
+    pub audit: AuditLimits,
 }
 
 impl Default for Setup {
@@ -127,6 +129,7 @@ impl Default for Setup {
             backups: BackupLimits::default(),
             catalogs: CatalogLimits::default(),
             access: AccessLimits::default(),
+            audit: AuditLimits::default(),
         }
     }
 }
@@ -151,6 +154,7 @@ impl TestServer {
             self_metering: setup.self_metering,
             queries: setup.queries,
             backups: setup.backups,
+            audit: setup.audit,
             retain_records: None,
             spill: std::env::temp_dir(),
             catalogs: setup.catalogs,

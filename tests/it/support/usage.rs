@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use meterd::{
     domain::{
         api_usage::{
-            ApiEvent, ApiReport, ApiSeries, ApiTotalsQuery, HttpMethod, HttpStatus, StatusClass,
+            ApiEvent, ApiReport, ApiSeries, ApiTotalsQuery, HttpMethod, HttpStatus, NewSeries,
+            StatusClass,
         },
         asset_usage::{AssetSeries, AssetTotalsQuery, UsageDay},
         calendar::{QuarterHour, QuarterRange},
@@ -76,7 +77,8 @@ pub fn commit(
     now: Timestamp,
 ) -> Result<Vec<Decision>, StoreError> {
     let group = vec![probed(store, Arc::new(submission))].into();
-    store.commit(&group, now).map(|mut decisions| decisions.submissions.remove(0))
+    let decided = store.commit(&group, now)?.submissions.remove(0);
+    Ok(decided.expect("series are not limited"))
 }
 
 /// Every total of an organization, in order.
@@ -187,9 +189,14 @@ pub fn commit_events(
     events: Vec<ApiEvent>,
     now: Timestamp,
 ) -> Result<Vec<Decision>, StoreError> {
-    let report = ApiReport { caller: caller(organization, "reporter"), events };
+    let report = ApiReport {
+        caller: caller(organization, "reporter"),
+        events,
+        new_series: NewSeries::Refused,
+    };
     let group = vec![probed(store, report)].into();
-    store.commit(&group, now).map(|mut decisions| decisions.api_reports.remove(0))
+    let decided = store.commit(&group, now)?.api_reports.remove(0);
+    Ok(decided.expect("series are not limited"))
 }
 
 /// Totals of API usage, in order.

@@ -68,7 +68,7 @@ impl DefectiveStore {
 }
 
 fn all_accepted(group: &CommitGroup) -> CommitDecisions {
-    let accepted = |count| vec![Decision::Accepted; count];
+    let accepted = |count| Ok(vec![Decision::Accepted; count]);
     CommitDecisions {
         submissions: group.submissions.iter().map(|it| accepted(it.report.records.len())).collect(),
         api_reports: group.api_reports.iter().map(|it| accepted(it.report.events.len())).collect(),
@@ -89,7 +89,9 @@ impl UsageStore for DefectiveStore {
         if let Some(place) = self.once(Defect::LosesRecord, group) {
             let shorter = Self::changed(group, place, |records| drop(records.pop()));
             let mut decisions = self.sled.commit(&shorter, now)?;
-            decisions.submissions[place].push(Decision::Accepted);
+            if let Ok(decisions) = &mut decisions.submissions[place] {
+                decisions.push(Decision::Accepted);
+            }
             return Ok(decisions);
         }
         if let Some(place) = self.once(Defect::CopiesRecord, group) {
@@ -99,7 +101,9 @@ impl UsageStore for DefectiveStore {
                 records.push(copy);
             });
             let mut decisions = self.sled.commit(&longer, now)?;
-            decisions.submissions[place].pop();
+            if let Ok(decisions) = &mut decisions.submissions[place] {
+                decisions.pop();
+            }
             return Ok(decisions);
         }
         let ahead = i64::from(self.state.is(Defect::StoresWrongTimes));
@@ -109,7 +113,7 @@ impl UsageStore for DefectiveStore {
             decided => decided?,
         };
         if self.state.is(Defect::AcceptsDuplicates) {
-            for decision in decisions.submissions.iter_mut().flatten() {
+            for decision in decisions.submissions.iter_mut().flatten().flatten() {
                 *decision = Decision::Accepted;
             }
         }
@@ -267,6 +271,19 @@ impl UsageStore for DefectiveStore {
         limit: usize,
     ) -> Result<Vec<Document>, StoreError> {
         self.sled.documents_before(collection, organization, name, limit)
+    }
+
+    fn first_documents(
+        &self,
+        collection: Collection,
+        organization: &OrganizationId,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.sled.first_documents(collection, organization, limit)
+    }
+
+    fn organizations(&self) -> Vec<OrganizationId> {
+        self.sled.organizations()
     }
 
     fn write_documents(&self, changes: &[DocumentChange]) -> Result<(), StoreError> {

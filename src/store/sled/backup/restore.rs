@@ -201,6 +201,7 @@ impl Restore {
         let mut replay = Replay {
             engine: &core.engine,
             rollups: &core.rollups,
+            series: &core.series,
             live: &mut core.index.live.write(),
             included,
         };

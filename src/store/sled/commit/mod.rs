@@ -4,16 +4,14 @@
 //! first key that enters the memtable on, every failure poisons the store: memory would otherwise
 //! claim records that the log does not hold.
 
+mod dimensions;
 mod events;
 mod records;
 
-use std::hash::{BuildHasher as _, Hash};
-
-use hashbrown::{DefaultHashBuilder, HashTable};
 use jiff::Timestamp;
 
 use super::{
-    batches::{self, FreeId},
+    batches::{self, Settled},
     core::Core,
     engine::Batch,
     faults::FaultPoint,
@@ -25,7 +23,7 @@ use super::{
     rollup::row::RowKey,
 };
 use crate::{
-    domain::{asset_usage::BatchDecision, caller::Caller, quantity::Total, usage::LogSequence},
+    domain::{caller::Caller, quantity::Total, usage::LogSequence},
     store::{CommitDecisions, CommitGroup, Probed, Reported, StoreError},
 };
 
@@ -77,7 +75,7 @@ pub(super) fn commit(
         .iter()
         .map(|probed| number_or_add(core, &probed.report.caller))
         .collect::<Result<Vec<_>, _>>()?;
-    let free = batches::settle(core, batches)?;
+    let unsettled = batches::look_up(core, batches)?;
     // The log is in the order of stored times whatever the clock does.
     let stored_time = now.max(end.last_stored_time);
     log_nanos(stored_time)?;
@@ -86,12 +84,13 @@ pub(super) fn commit(
     let finish = || {
         let mut records = records::Writing::new(first, stored_time)?;
         let mut live = core.index.live.write();
+        let mut series = core.series.lock();
         let submissions = submissions
             .iter()
             .zip(known_records)
             .zip(submitters)
             .map(|((probed, known), number)| {
-                records.decide(&mut live, &probed.report, &known, number)
+                records.decide(&mut live, &mut series, &probed.report, &known, number)
             })
             .collect();
         let (mut new, next) = records.finish()?;
@@ -101,13 +100,16 @@ pub(super) fn commit(
             .zip(known_events)
             .zip(reporters)
             .map(|((probed, known), number)| {
-                events.decide(&mut live, &probed.report, &known, number)
+                events.decide(&mut live, &mut series, &probed.report, &known, number)
             })
             .collect();
         drop(live);
         let (new_events, next) = events.finish()?;
         new.extend(new_events);
-        new.extend(batches::encode(batches, &free, next, stored_time)?);
+        let settled = batches::settle(unsettled, &mut series);
+        drop(series);
+        let decided = settled.iter().map(Settled::decision).collect();
+        new.extend(batches::encode(batches, settled, next, stored_time)?);
         let last = LogSequence(first.0 - 1 + new.values.len() as u64);
         debug_assert!(last.0 <= SEQUENCE_MAX, "the index keeps sequences in five bytes");
         if last >= first {
@@ -119,17 +121,9 @@ pub(super) fn commit(
             let asset_usages = end.asset_usages + new.asset_usages;
             *end = LogEnd { last, link, last_stored_time: stored_time, asset_usages };
         }
-        let batches = free.iter().map(decision).collect();
-        Ok(CommitDecisions { submissions, api_reports, batches })
+        Ok(CommitDecisions { submissions, api_reports, batches: decided })
     };
     finish().inspect_err(|error: &StoreError| core.engine.fail(&error.to_string()))
-}
-
-fn decision(free: &Option<FreeId>) -> BatchDecision {
-    match free {
-        Some(_) => BatchDecision::Recorded,
-        None => BatchDecision::Taken,
-    }
 }
 
 /// What is to be written.
@@ -179,44 +173,6 @@ where
 
 fn number_or_add(core: &Core, caller: &Caller) -> Result<OrganizationNumber, StoreError> {
     core.organizations.number_or_add(&core.engine, &caller.organization)
-}
-
-/// The distinct dimensions of a group, numbered from 0.
-struct Numbered<D> {
-    list: Vec<D>,
-    /// Places in the list.
-    numbers: HashTable<usize>,
-    /// Faster than the standard library's, and seeded for this process.
-    hasher: DefaultHashBuilder,
-}
-
-impl<D: Hash> Numbered<D> {
-    fn new() -> Self {
-        Self { list: Vec::new(), numbers: HashTable::new(), hasher: DefaultHashBuilder::default() }
-    }
-
-    /// The number of a dimension, of which `parts` is what a caller has at hand without copying it: its hash must be
-    /// that of the dimension. `make` copies it if it is new.
-    fn number_of<P: Hash>(
-        &mut self,
-        parts: P,
-        is_same: impl Fn(&D) -> bool,
-        make: impl FnOnce() -> D,
-    ) -> usize {
-        let Self { list, numbers, hasher } = self;
-        let hash = hasher.hash_one(&parts);
-        let same = |number: &usize| list.get(*number).is_some_and(&is_same);
-        if let Some(number) = numbers.find(hash, same) {
-            return *number;
-        }
-        let number = list.len();
-        let dimension = make();
-        debug_assert_eq!(hash, hasher.hash_one(&dimension), "both are hashed alike");
-        list.push(dimension);
-        let rehash = |number: &usize| list.get(*number).map_or(0, |known| hasher.hash_one(known));
-        numbers.insert_unique(hash, number, rehash);
-        number
-    }
 }
 
 /// Puts values of the log, and entries of the index of batches, on the disk.

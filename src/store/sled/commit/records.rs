@@ -4,17 +4,21 @@
 use hashbrown::HashMap;
 use jiff::Timestamp;
 
-use super::{NewEntries, Numbered};
+use super::{
+    NewEntries,
+    dimensions::{Dimensions, Duplicates, Numbered},
+};
 use crate::{
     domain::{
         calendar::QuarterHour,
         quantity::Total,
+        series_limits::TooManySeries,
         totals::Series,
         usage::{LogSequence, Submission, UsageRecord},
         verdict::{Decision, Original},
     },
     store::{
-        StoreError,
+        ReportDecision, StoreError,
         sled::{
             core::Core,
             index::{
@@ -26,7 +30,10 @@ use crate::{
                 log_nanos,
             },
             organizations::OrganizationNumber,
-            rollup::row::RowKey,
+            rollup::{
+                row::{RowKey, series_prefix},
+                series::LockedSeries,
+            },
         },
     },
 };
@@ -42,10 +49,21 @@ pub(super) fn organization(
     super::number_or_add(core, &submission.caller).map(Some)
 }
 
+/// Stands for an organization that has no number yet, and so no series. Numbers begin with 1.
+const NO_ORGANIZATION: OrganizationNumber = OrganizationNumber(0);
+
+/// What is known of the records of a submission, each in their order.
+struct Asked<'a> {
+    known: &'a [Option<LogSequence>],
+    keys: &'a [HashedKey],
+    dimensions: &'a [Option<usize>],
+    organization: OrganizationNumber,
+}
+
 /// What a group puts into the log and adds to the totals.
 pub(super) struct Writing {
     chunks: ChunkWriter,
-    dimensions: Numbered<Dimension>,
+    dimensions: Dimensions<Dimension>,
     gained: HashMap<(usize, QuarterHour), Total>,
 }
 
@@ -54,19 +72,20 @@ impl Writing {
     pub(super) fn new(first: LogSequence, stored_time: Timestamp) -> Result<Self, StoreError> {
         Ok(Self {
             chunks: ChunkWriter::new(first, stored_time)?,
-            dimensions: Numbered::new(),
+            dimensions: Dimensions::new(),
             gained: HashMap::new(),
         })
     }
 
-    /// Decides the records of one submission. Cannot fail.
+    /// Decides the records of one submission. Takes nothing of it in if it is refused.
     pub(super) fn decide(
         &mut self,
         live: &mut Memtable,
+        series: &mut LockedSeries<'_>,
         submission: &Submission,
         known: &[Option<LogSequence>],
         number: Option<OrganizationNumber>,
-    ) -> Vec<Decision> {
+    ) -> ReportDecision {
         let stored = |sequence| Decision::Duplicate(Original::Stored(sequence));
         let key = |number, uuid| live.hashed(UuidKey::new(uuid, number, UuidKind::ProductUsage));
         let keys: Vec<HashedKey> = number
@@ -75,9 +94,12 @@ impl Writing {
             })
             .unwrap_or_default();
         live.fetch(&keys);
+        let organization = number.unwrap_or(NO_ORGANIZATION);
+        let dimensions = self.dimensions(series, submission, known, organization);
+        let asked = Asked { known, keys: &keys, dimensions: &dimensions, organization };
+        self.admit(live, series, submission, &asked)?;
         let mut seen = HashMap::new();
-        let mut skus: Vec<(&UsageRecord, usize)> = Vec::new();
-        submission
+        let decided = submission
             .records
             .iter()
             .enumerate()
@@ -86,8 +108,7 @@ impl Writing {
                     return stored(sequence);
                 }
                 let key = keys.get(at).copied();
-                let (Some(key), Some(number), false) = (key, number, submission.validate_only)
-                else {
+                let (Some(key), false) = (key, submission.validate_only) else {
                     if let Some(sequence) = key.and_then(|key| live.get(key)) {
                         return stored(sequence);
                     }
@@ -102,23 +123,71 @@ impl Writing {
                 if let Some(first) = live.insert_new(key, self.chunks.next_sequence()) {
                     return stored(first);
                 }
-                // Few SKUs per submission: a short list beats hashing every record's dimension.
-                let dimension = match skus.iter().find(|(same, _)| same.sku == record.sku) {
-                    Some((_, dimension)) => *dimension,
-                    None => {
-                        let dimension = self.dimension(submission, number, record);
-                        skus.push((record, dimension));
-                        dimension
-                    }
-                };
-                self.accept(dimension, record);
+                if let Some(dimension) = dimensions.get(at).copied().flatten() {
+                    self.accept(dimension, record);
+                }
                 Decision::Accepted
             })
-            .collect()
+            .collect();
+        Ok(decided)
+    }
+
+    /// The dimension of each record, but of those that are known to be duplicates.
+    fn dimensions(
+        &mut self,
+        series: &LockedSeries<'_>,
+        submission: &Submission,
+        known: &[Option<LogSequence>],
+        organization: OrganizationNumber,
+    ) -> Vec<Option<usize>> {
+        // Few SKUs per submission: a short list beats hashing every record's dimension.
+        let mut skus: Vec<(&UsageRecord, usize)> = Vec::new();
+        let dimensions = submission.records.iter().enumerate().map(|(at, record)| {
+            if known.get(at).copied().flatten().is_some() {
+                return None;
+            }
+            if let Some((_, dimension)) = skus.iter().find(|(same, _)| same.sku == record.sku) {
+                return Some(*dimension);
+            }
+            let dimension = self.dimension(series, submission, organization, record);
+            skus.push((record, dimension));
+            Some(dimension)
+        });
+        dimensions.collect()
+    }
+
+    /// Adds the series that a submission begins, unless there would be too many.
+    fn admit(
+        &mut self,
+        live: &Memtable,
+        series: &mut LockedSeries<'_>,
+        submission: &Submission,
+        asked: &Asked<'_>,
+    ) -> Result<(), TooManySeries> {
+        let Asked { known, keys, dimensions, organization } = *asked;
+        if dimensions.iter().flatten().all(|dimension| self.dimensions.is_counted(*dimension)) {
+            return Ok(());
+        }
+        let mut duplicates = Duplicates::new(live, known);
+        let records = submission.records.iter().enumerate().zip(dimensions);
+        let new = records.filter_map(|((at, record), dimension)| {
+            let is_duplicate = duplicates.contain(at, record.uuid, keys.get(at).copied());
+            dimension.filter(|dimension| !is_duplicate && !self.dimensions.is_counted(*dimension))
+        });
+        let mut new: Vec<usize> = new.collect();
+        new.sort_unstable();
+        new.dedup();
+        let admitted = if submission.validate_only {
+            series.check(organization, new.len())
+        } else {
+            self.dimensions.admit(series, organization, &new)
+        };
+        admitted.inspect_err(|_| series.count_refused())
     }
 
     fn dimension(
         &mut self,
+        series: &LockedSeries<'_>,
         submission: &Submission,
         organization: OrganizationNumber,
         record: &UsageRecord,
@@ -132,13 +201,15 @@ impl Writing {
         let make = || {
             let series =
                 Series { target: target.clone(), sku: sku.clone(), client: client.clone() };
-            Dimension { organization, series }
+            let prefix = series_prefix(organization, &series);
+            (Dimension { organization, series }, prefix)
         };
-        self.dimensions.number_of((organization, target, sku, client), is_same, make)
+        let parts = (organization, target, sku, client);
+        self.dimensions.number_of(parts, is_same, series, organization, make)
     }
 
     fn accept(&mut self, number: usize, record: &UsageRecord) {
-        let Some(dimension) = self.dimensions.list.get(number) else { return };
+        let Some(Numbered { dimension, .. }) = self.dimensions.get(number) else { return };
         let nanos = log_nanos(record.usage_time).expect("settle_all represented it before");
         self.chunks.push(number, dimension, record.uuid, record.quantity, nanos);
         let total = self.gained.entry((number, QuarterHour::of(record.usage_time))).or_default();
@@ -153,9 +224,9 @@ impl Writing {
         let (values, next) = chunks.finish();
         let mut new = NewEntries { values, ..NewEntries::default() };
         for ((number, quarter), total) in gained {
-            let Some(dimension) = dimensions.list.get(number) else { continue };
+            let Some(Numbered { series, .. }) = dimensions.get(number) else { continue };
             let (day, slot) = quarter.day_and_slot();
-            let row = RowKey::new(dimension.organization, &dimension.series, day)?;
+            let row = RowKey::in_period(&series.prefix, day)?;
             new.deltas.push((row, slot, total));
         }
         Ok((new, next))

@@ -17,4 +17,5 @@ pub(super) mod layer;
 pub(super) mod product_totals;
 pub(super) mod row;
 mod scan;
+pub(super) mod series;
 pub(super) mod snapshot;

@@ -53,9 +53,15 @@ impl RowKey {
         series: &Series,
         day: i64,
     ) -> Result<Self, StoreError> {
-        let mut key = series_prefix(organization, series);
-        key.extend_from_slice(&period_bytes(day)?);
-        Ok(Self(key.into_boxed_slice()))
+        Self::in_period(&series_prefix(organization, series), day)
+    }
+
+    /// The key of a period of the series whose keys begin with `prefix`.
+    pub(in crate::store::sled) fn in_period(
+        prefix: &[u8],
+        period: i64,
+    ) -> Result<Self, StoreError> {
+        Ok(Self([prefix, &period_bytes(period)?].concat().into_boxed_slice()))
     }
 
     /// The key and slot of a usage of an asset.
@@ -77,13 +83,7 @@ impl RowKey {
         series: &ApiSeries,
         day: UsageDay,
     ) -> Result<Self, StoreError> {
-        let mut key = api_prefix(organization, &series.client);
-        push_part(&mut key, series.template_uri.as_str());
-        push_part(&mut key, series.method.as_str());
-        push_part(&mut key, series.user.as_ref().map_or("", UserId::as_str));
-        push_part(&mut key, series.platform.as_ref().map_or("", PlatformName::as_str));
-        key.extend_from_slice(&period_bytes(month_and_slot(day).0)?);
-        Ok(Self(key.into_boxed_slice()))
+        Self::in_period(&api_series_prefix(organization, series), month_and_slot(day).0)
     }
 
     pub(in crate::store::sled) fn from_bytes(key: &[u8]) -> Self {
@@ -184,6 +184,19 @@ pub(in crate::store::sled) fn api_prefix(
     key
 }
 
+/// All rows of a series of API usage begin with this.
+pub(in crate::store::sled) fn api_series_prefix(
+    organization: OrganizationNumber,
+    series: &ApiSeries,
+) -> Vec<u8> {
+    let mut key = api_prefix(organization, &series.client);
+    push_part(&mut key, series.template_uri.as_str());
+    push_part(&mut key, series.method.as_str());
+    push_part(&mut key, series.user.as_ref().map_or("", UserId::as_str));
+    push_part(&mut key, series.platform.as_ref().map_or("", PlatformName::as_str));
+    key
+}
+
 /// All rows of an asset begin with this.
 pub(in crate::store::sled) fn asset_prefix(
     organization: OrganizationNumber,
@@ -194,8 +207,11 @@ pub(in crate::store::sled) fn asset_prefix(
     key
 }
 
-/// All rows of a series begin with this.
-fn series_prefix(organization: OrganizationNumber, series: &Series) -> Vec<u8> {
+/// All rows of a series of product usage begin with this.
+pub(in crate::store::sled) fn series_prefix(
+    organization: OrganizationNumber,
+    series: &Series,
+) -> Vec<u8> {
     let mut key = KeySpace::Rollup.of_organization(organization);
     push_part(&mut key, series.target.product.as_str());
     push_part(&mut key, series.target.instance.as_ref().map_or("", ProductInstanceId::as_str));
