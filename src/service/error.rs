@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::disk_reserve::BelowReserve;
 use crate::{
     domain::{
         catalog::{CatalogRefusal, CatalogViolation},
@@ -136,14 +137,17 @@ pub enum ServiceError {
         /// When to try again.
         retry_after: Duration,
     },
-    /// The organization has too many usage queries.
+    /// The organization, or the client, has too many usage queries.
     #[error("{what}")]
     TooManyQueries {
         /// How many of what.
         what: String,
-        /// When to try again, if that helps; otherwise results have to expire.
-        retry_after: Option<Duration>,
+        /// When to try again.
+        retry_after: Duration,
     },
+    /// Less of the disk is free than is reserved for usage, and this is something else.
+    #[error(transparent)]
+    BelowReserve(#[from] BelowReserve),
     /// Writes, or the disk, are not available. Whether the call took effect may not be known; sending
     /// it again is safe. Internal text.
     #[error("the service is not available at the moment")]
@@ -196,6 +200,7 @@ impl ServiceError {
             | Self::AlreadyExists { .. }
             | Self::TooManyQueries { .. }
             | Self::TooManyReads { .. }
+            | Self::BelowReserve(_)
             | Self::PermissionDenied(_)
             | Self::FailedPrecondition(_)
             | Self::LimitExceeded(_)

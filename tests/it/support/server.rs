@@ -44,6 +44,7 @@ use meterd::{
         backups::BackupLimits,
         clock::ManualClock,
         committer::CommitterLimits,
+        disk_reserve::DiskReserve,
         execution::Execution,
         usage_queries::QueryLimits,
     },
@@ -108,6 +109,7 @@ pub struct Setup {
     pub backups: BackupLimits,
     pub catalogs: CatalogLimits,
     pub access: AccessLimits,
+    pub disk: Arc<DiskReserve>,
 }
 
 impl Default for Setup {
@@ -127,6 +129,7 @@ impl Default for Setup {
             backups: BackupLimits::default(),
             catalogs: CatalogLimits::default(),
             access: AccessLimits::default(),
+            disk: DiskReserve::off(),
         }
     }
 }
@@ -155,6 +158,7 @@ impl TestServer {
             spill: std::env::temp_dir(),
             catalogs: setup.catalogs,
             access: setup.access,
+            disk: setup.disk,
             access_log: AccessLogRules::new(
                 &["/v1/products/{id}".to_owned()],
                 AccessLogHeaders::default(),
