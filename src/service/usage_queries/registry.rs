@@ -481,7 +481,7 @@ fn check_unfinished(
     let unfinished: Vec<&Arc<Job>> = kept.jobs().filter(|job| !job.progress().is_over()).collect();
     if unfinished.len() >= unfinished_max {
         let what = format!(
-            "{} queries of the organization are not finished, at most {unfinished_max} may be",
+            "{} queries of the organization are not finished, at most {unfinished_max} may be; wait for one to end, or delete one",
             unfinished.len()
         );
         return Err(refused(what));
@@ -490,7 +490,7 @@ fn check_unfinished(
     let client_max = share(unfinished_max as u64);
     if of_client as u64 >= client_max {
         let what = format!(
-            "{of_client} queries of the client are not finished, at most {client_max} of the organization's {unfinished_max} may be"
+            "{of_client} queries of the client are not finished, at most {client_max} of the organization's {unfinished_max} may be; wait for one to end, or delete one"
         );
         return Err(refused(what));
     }
