@@ -233,7 +233,7 @@ impl From<StoreError> for ServiceError {
             StoreError::Backlogged => Self::Overloaded { retry_after: BACKLOG_RETRY_AFTER },
             StoreError::SnapshotTooOld => Self::TooManyQueries {
                 what: "the usage asked for changes faster than it can be read; ask for less of it at once".into(),
-                retry_after: Some(BACKLOG_RETRY_AFTER),
+                retry_after: BACKLOG_RETRY_AFTER,
             },
             StoreError::Unrepresentable(_) | StoreError::GivenUp => {
                 Self::Internal(error.to_string().into())

@@ -193,7 +193,7 @@ fn job_status(state: &JobState) -> (String, Option<pb::ErrorBody>) {
     let error_body = failure.map(|failure| {
         let (code, status) = match failure {
             Failure::OfRequest(_) => ("bad.request", 400),
-            Failure::NoSpace(_) => ("service.unavailable", 503),
+            Failure::Unavailable(_) => ("service.unavailable", 503),
             Failure::OfServer => ("internal.server.error", 500),
         };
         pb::ErrorBody { message: failure.to_string(), code: code.to_owned(), status }

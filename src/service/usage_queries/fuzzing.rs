@@ -53,7 +53,7 @@ pub(in crate::service) fn job(choices: &mut Choices<'_>) {
         1 => JobState::Succeeded { rows: choices.number() },
         2 => JobState::Failed(Failure::OfRequest(made_up::name(choices))),
         3 => JobState::Failed(Failure::OfServer),
-        4 => JobState::Failed(Failure::NoSpace(made_up::name(choices))),
+        4 => JobState::Failed(Failure::Unavailable(made_up::name(choices))),
         _ => JobState::Cancelled,
     };
     let created = made_up::instant(choices);

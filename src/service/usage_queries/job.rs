@@ -43,8 +43,8 @@ pub enum JobState {
 pub enum Failure {
     /// What was asked for cannot be answered; the text says why, for the caller.
     OfRequest(String),
-    /// The disk has no room for its result; the text says how much there is, and what to do.
-    NoSpace(String),
+    /// It cannot be answered now, for lack of room on the disk, say; the text says why, and what to do.
+    Unavailable(String),
     /// The server failed; the log says more.
     OfServer,
 }
@@ -52,7 +52,7 @@ pub enum Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::OfRequest(text) | Self::NoSpace(text) => f.write_str(text),
+            Self::OfRequest(text) | Self::Unavailable(text) => f.write_str(text),
             Self::OfServer => f.write_str("internal failure"),
         }
     }

@@ -89,11 +89,15 @@ fn state_after(query: &str, error: RunError) -> JobState {
             "there are more than {rows_max} rows; shorten the interval, filter, or group by less"
         )),
         RunError::NoRoom(no_room) => Failure::OfRequest(no_room.to_string()),
-        RunError::Rows(RowsError::BelowReserve(below)) => Failure::NoSpace(below.to_string()),
+        RunError::Rows(RowsError::BelowReserve(below)) => Failure::Unavailable(below.to_string()),
         RunError::Rows(RowsError::Spill(error)) if error.kind() == io::ErrorKind::StorageFull => {
             let text = "the disk is full, and the sort of the rows needs a file; free or add space";
             tracing::warn!(query, %error, "a usage query failed: the disk is full");
-            Failure::NoSpace(text.to_owned())
+            Failure::Unavailable(text.to_owned())
+        }
+        RunError::Store(StoreError::SnapshotTooOld) => {
+            let text = "the usage asked for changes faster than it can be read; ask for less of it at once";
+            Failure::Unavailable(text.to_owned())
         }
         error => {
             tracing::error!(query, %error, "a usage query failed");
