@@ -35,6 +35,7 @@ use meterd::{
         audit::AuditTrail,
         clock::ManualClock,
         committer::{Committer, CommitterLimits},
+        disk_reserve::DiskReserve,
         usage_queries::{JobState, Operation, QueryLimits, QueryRequest, UsageQueries},
     },
     store::{
@@ -133,6 +134,7 @@ async fn ask(directory: &Path) {
         clock,
         QueryLimits::default(),
         directory.to_owned(),
+        DiskReserve::off(),
     )
     .unwrap();
     let request = |group_by: &[&str], sort_by: &[(&str, &str)]| QueryRequest {

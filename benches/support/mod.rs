@@ -23,6 +23,7 @@ use meterd::{
         catalogs::Catalogs,
         clock::SystemClock,
         committer::{Committer, CommitterLimits},
+        disk_reserve::DiskReserve,
         product_usage::ProductUsage,
         reports::Reports,
         usage_batches::UsageBatches,
@@ -89,6 +90,7 @@ pub(crate) async fn router(store: Arc<dyn UsageStore>, meters_itself: bool) -> B
         clock.clone(),
         QueryLimits::default(),
         std::env::temp_dir(),
+        DiskReserve::off(),
     )
     .unwrap();
     let services = ApiServices {

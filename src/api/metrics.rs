@@ -25,7 +25,8 @@ use crate::{
     domain::{api_usage::EventRejection, verdict::RejectionReason},
     service::{
         FirstBatch, ServiceError, access_log::Tally, api_usage::EventVerdict, audit::AuditFigures,
-        product_usage::RecordVerdict, store_reads::ReadStatistics,
+        disk_reserve::ReserveReading, product_usage::RecordVerdict, store_reads::ReadStatistics,
+        usage_queries::QueryStatistics,
     },
     store::StoreStatistics,
 };
@@ -118,6 +119,15 @@ pub struct Metrics {
     index_bytes: Gauge,
     background_bytes: Gauge,
     disk_bytes: Gauge<f64, AtomicU64>,
+    disk_free_bytes: Gauge<f64, AtomicU64>,
+    disk_reserve_bytes: Gauge<f64, AtomicU64>,
+    disk_reserve_breached: Gauge,
+    queries_kept: Gauge,
+    queries_waiting: Gauge,
+    queries_running: Gauge,
+    query_result_bytes: Gauge<f64, AtomicU64>,
+    query_results_evicted: Counter,
+    query_results_shared: Counter,
 }
 
 impl Default for Metrics {
@@ -173,6 +183,15 @@ impl Metrics {
             index_bytes: Gauge::default(),
             background_bytes: Gauge::default(),
             disk_bytes: Gauge::default(),
+            disk_free_bytes: Gauge::default(),
+            disk_reserve_bytes: Gauge::default(),
+            disk_reserve_breached: Gauge::default(),
+            queries_kept: Gauge::default(),
+            queries_waiting: Gauge::default(),
+            queries_running: Gauge::default(),
+            query_result_bytes: Gauge::default(),
+            query_results_evicted: Counter::default(),
+            query_results_shared: Counter::default(),
         };
         metrics.register();
         metrics
@@ -322,6 +341,50 @@ impl Metrics {
             Unit::Bytes,
             self.disk_bytes.clone(),
         );
+        to.register_with_unit(
+            "disk_free",
+            "Free space of the filesystem of the data directory",
+            Unit::Bytes,
+            self.disk_free_bytes.clone(),
+        );
+        to.register_with_unit(
+            "disk_reserve",
+            "Free space that is reserved for usage",
+            Unit::Bytes,
+            self.disk_reserve_bytes.clone(),
+        );
+        to.register(
+            "disk_reserve_breached",
+            "1 while less is free than is reserved, and only usage is written",
+            self.disk_reserve_breached.clone(),
+        );
+        to.register("queries_kept", "Usage queries kept", self.queries_kept.clone());
+        to.register(
+            "queries_waiting",
+            "Usage queries that wait for a worker, equal ones counted once",
+            self.queries_waiting.clone(),
+        );
+        to.register(
+            "queries_running",
+            "Usage queries that run, equal ones counted once",
+            self.queries_running.clone(),
+        );
+        to.register_with_unit(
+            "query_results",
+            "Results of usage queries kept",
+            Unit::Bytes,
+            self.query_result_bytes.clone(),
+        );
+        to.register(
+            "query_results_evicted",
+            "Results of usage queries removed before they expired: there were too many",
+            self.query_results_evicted.clone(),
+        );
+        to.register(
+            "query_results_shared",
+            "Usage queries that got the result of an equal one",
+            self.query_results_shared.clone(),
+        );
     }
 
     /// A call began. Matched by [`Self::call_ended`].
@@ -435,6 +498,25 @@ impl Metrics {
         raise_to(&self.audit_events, audit.events);
         raise_to(&self.audit_changes_refused, audit.changes_refused);
         raise_to(&self.audit_events_removed, audit.events_removed);
+    }
+
+    /// Takes over what is known of usage queries, just before a scrape.
+    pub fn observe_queries(&self, queries: &QueryStatistics) {
+        let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        self.queries_kept.set(number(queries.kept));
+        self.queries_waiting.set(number(queries.waiting));
+        self.queries_running.set(number(queries.running));
+        self.query_result_bytes.set(queries.result_bytes as f64);
+        self.query_results_evicted.inner().store(queries.evicted, Ordering::Relaxed);
+        self.query_results_shared.inner().store(queries.shared, Ordering::Relaxed);
+    }
+
+    /// Takes over how much of the disk is free, just before a scrape. Without a reading the figures stay as they were.
+    pub fn observe_disk(&self, reading: Option<ReserveReading>) {
+        let Some(reading) = reading else { return };
+        self.disk_free_bytes.set(reading.free as f64);
+        self.disk_reserve_bytes.set(reading.reserve as f64);
+        self.disk_reserve_breached.set(i64::from(reading.is_below()));
     }
 
     /// Everything in the OpenMetrics text format.

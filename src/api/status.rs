@@ -29,6 +29,9 @@ const MESSAGE_CHARS_MAX: usize = 1024;
 /// Bytes of assets that a gRPC status lists: clients commonly take 8 KiB of trailers.
 const INVALID_ASSETS_BYTES_MAX: usize = 3072;
 
+/// Suggested to callers of what stops while little of the disk is free.
+const RESERVE_RETRY_AFTER: Duration = Duration::from_secs(30);
+
 /// Suggested to callers with large requests while there are too many of those.
 const LARGE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -92,9 +95,6 @@ pub(super) fn from_service(error: ServiceError) -> Status {
             }
             Status::with_error_details(Code::ResourceExhausted, error.to_string(), details)
         }
-        ServiceError::TooManyQueries { ref what, retry_after } => {
-            with_reason(Code::ResourceExhausted, what.clone(), "TOO_MANY_QUERIES", retry_after)
-        }
         ServiceError::TooManyReads { retry_after, .. } => with_reason(
             Code::ResourceExhausted,
             error.to_string(),
@@ -113,6 +113,18 @@ pub(super) fn from_service(error: ServiceError) -> Status {
             ),
             "TOO_MANY_CHANGES",
             Some(retry_after),
+        ),
+        ServiceError::TooManyQueries { ref what, retry_after } => with_reason(
+            Code::ResourceExhausted,
+            what.clone(),
+            "TOO_MANY_QUERIES",
+            Some(retry_after),
+        ),
+        ServiceError::BelowReserve(below) => with_reason(
+            Code::ResourceExhausted,
+            below.to_string(),
+            "DISK_RESERVE_REACHED",
+            Some(RESERVE_RETRY_AFTER),
         ),
         ServiceError::Overloaded { retry_after } => with_reason(
             Code::ResourceExhausted,

@@ -9,12 +9,12 @@ use super::{
     convert::usage_query as convert,
     pb::meterd::v1::{
         AggregatesJob, CancelJobRequest, ClientAggregatesResult, CreateClientAggregatesJobRequest,
-        CreateOrganizationAggregatesJobRequest, GetClientAggregatesJobRequest,
-        GetClientQueryResultRequest, GetJobRequest, GetOrganizationAggregatesJobRequest,
-        GetOrganizationQueryResultRequest, GetSimpleSearchResultRequest, Job,
-        OrganizationAggregatesResult, QueryResult, StartClientQueryRequest,
-        StartClientSummaryRequest, StartOrganizationQueryRequest, StartSimpleSearchRequest,
-        StartedQuery, usage_job_service_server::UsageJobService,
+        CreateOrganizationAggregatesJobRequest, DeleteJobRequest, DeleteJobResponse,
+        GetClientAggregatesJobRequest, GetClientQueryResultRequest, GetJobRequest,
+        GetOrganizationAggregatesJobRequest, GetOrganizationQueryResultRequest,
+        GetSimpleSearchResultRequest, Job, OrganizationAggregatesResult, QueryResult,
+        StartClientQueryRequest, StartClientSummaryRequest, StartOrganizationQueryRequest,
+        StartSimpleSearchRequest, StartedQuery, usage_job_service_server::UsageJobService,
         usage_query_service_server::UsageQueryService,
     },
     status,
@@ -226,5 +226,16 @@ impl UsageJobService for UsageQueryHandler {
         let job = self.job(&principal, &request.into_inner().job_id)?;
         let cancelled = self.queries.cancel(&principal.caller, &job.id).await;
         Ok(Response::new(convert::job(cancelled.map_err(status::from_service)?)))
+    }
+
+    async fn delete_job(
+        &self,
+        request: Request<DeleteJobRequest>,
+    ) -> Result<Response<DeleteJobResponse>, Status> {
+        let principal = principal(&request)?;
+        let job = self.job(&principal, &request.into_inner().job_id)?;
+        let deleted = self.queries.delete(&principal.caller, &job.id).await;
+        deleted.map_err(status::from_service)?;
+        Ok(Response::new(DeleteJobResponse {}))
     }
 }

@@ -59,6 +59,7 @@ pub const RPC_ACCESS: &[(&str, Access)] = &[
     ("/meterd.v1.UsageQueryService/GetClientAggregatesJob", CLIENT_JOBS),
     ("/meterd.v1.UsageJobService/GetJob", ANY_QUERY),
     ("/meterd.v1.UsageJobService/CancelJob", ANY_QUERY),
+    ("/meterd.v1.UsageJobService/DeleteJob", ANY_QUERY),
     ("/meterd.v1.UsageReportService/QueryProductUsage", VIEW_PRODUCT),
     ("/meterd.v1.UsageBatchService/ReportUsageBatch", REPORT_ASSETS),
     ("/meterd.v1.UsageBatchService/GetUsageBatch", VIEW_BATCHES),

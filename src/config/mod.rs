@@ -13,4 +13,4 @@ mod units;
 
 pub use file::{ConfigError, read};
 pub use options::ServeOptions;
-pub use units::{ByteSize, HumanDuration, Switch, UnitError};
+pub use units::{ByteSize, ByteSizeOrPercent, HumanDuration, Switch, UnitError};

@@ -9,7 +9,7 @@ use std::{
 use clap::{ArgAction, Args, builder::BoolishValueParser};
 use serde::Deserialize;
 
-use super::units::{ByteSize, HumanDuration, Switch};
+use super::units::{ByteSize, ByteSizeOrPercent, HumanDuration, Switch};
 use crate::telemetry::LogFormat;
 
 /// What can be set, each `None` until somebody sets it. Doc comments are the help texts.
@@ -209,6 +209,24 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_QUERY_RETENTION", value_name = "DURATION")]
     pub query_retention: Option<HumanDuration>,
 
+    /// Usage queries of one organization that are kept; for another one, the oldest result of the client with most is
+    /// removed. One client may have three quarters [default: 10000]
+    #[arg(long, env = "METERD_QUERY_RESULTS_MAX", value_name = "N")]
+    pub query_results_max: Option<usize>,
+
+    /// Size of one organization's results of usage queries that are kept, likewise [default: 1GiB]
+    #[arg(long, env = "METERD_QUERY_RESULTS_SIZE_MAX", value_name = "SIZE")]
+    pub query_results_size_max: Option<ByteSize>,
+
+    /// Size of all organizations' results of usage queries that are kept [default: 16GiB]
+    #[arg(long, env = "METERD_QUERY_RESULTS_TOTAL_SIZE_MAX", value_name = "SIZE")]
+    pub query_results_total_size_max: Option<ByteSize>,
+
+    /// Free space of the data directory's filesystem below which nothing but usage is written, as a size or a percentage;
+    /// 0 for none [default: 1GiB, or 5% if that is less]
+    #[arg(long, env = "METERD_DISK_RESERVE", value_name = "SIZE|PERCENT")]
+    pub disk_reserve: Option<ByteSizeOrPercent>,
+
     /// How long single records, events and batches are kept after they were stored; at least 1d, with --dev 1s. Totals and
     /// uuids are kept for ever [default: for ever]
     #[arg(long, env = "METERD_RETAIN_RECORDS", value_name = "DURATION")]
@@ -318,6 +336,10 @@ impl ServeOptions {
             stream_messages_in_flight_max,
             query_workers,
             query_retention,
+            query_results_max,
+            query_results_size_max,
+            query_results_total_size_max,
+            disk_reserve,
             retain_records,
             client_records_per_second,
             client_burst,

@@ -14,6 +14,9 @@ pub enum UnitError {
     /// Not a size.
     #[error("{0:?} is not a size such as 64KiB, 512MiB or 2GiB")]
     Size(String),
+    /// Neither a size nor a percentage.
+    #[error("{0:?} is neither a size such as 512MiB or 2GiB nor a percentage such as 5%")]
+    SizeOrPercent(String),
 }
 
 /// A duration such as `30s` or `1h 30m`.
@@ -99,6 +102,53 @@ impl<'de> Deserialize<'de> for ByteSize {
     }
 }
 
+/// A number of bytes such as `512MiB`, or a part of something such as `5%`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByteSizeOrPercent {
+    /// A number of bytes.
+    Bytes(u64),
+    /// 0 to 100 hundredths.
+    Percent(u8),
+}
+
+impl FromStr for ByteSizeOrPercent {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let unreadable = || UnitError::SizeOrPercent(text.to_owned());
+        match text.trim().strip_suffix('%') {
+            Some(number) => {
+                let percent = number.trim_end().parse().map_err(|_| unreadable())?;
+                if percent > 100 {
+                    return Err(unreadable());
+                }
+                Ok(Self::Percent(percent))
+            }
+            None => {
+                text.parse().map(|ByteSize(bytes)| Self::Bytes(bytes)).map_err(|_| unreadable())
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSizeOrPercent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(
+            untagged,
+            expecting = "a size such as 512MiB, a percentage such as 5%, or a number of bytes"
+        )]
+        enum Written {
+            Bytes(u64),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Bytes(bytes) => Ok(Self::Bytes(bytes)),
+            Written::Text(text) => text.parse().map_err(de::Error::custom),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +165,24 @@ mod tests {
         ] {
             let size: ByteSize = text.parse().unwrap();
             assert_eq!((size.0, size.to_string().as_str()), (bytes, printed), "{text}");
+        }
+    }
+
+    #[test]
+    fn percentages_are_told_from_sizes() {
+        for (text, expected) in [
+            ("5%", Some(ByteSizeOrPercent::Percent(5))),
+            (" 100 % ", Some(ByteSizeOrPercent::Percent(100))),
+            ("0", Some(ByteSizeOrPercent::Bytes(0))),
+            ("2GiB", Some(ByteSizeOrPercent::Bytes(2 << 30))),
+            ("101%", None),
+            ("-1%", None),
+            ("0.5%", None),
+            ("%", None),
+            ("5 percent", None),
+        ] {
+            let unreadable = UnitError::SizeOrPercent(text.to_owned());
+            assert_eq!(text.parse(), expected.ok_or(unreadable), "{text}");
         }
     }
 

@@ -9,6 +9,7 @@ use super::{
     asset_usage::DayRange,
     caller::Caller,
     id::{ClientId, OrganizationId, PlatformName, TemplateUri, UserId},
+    limits::API_EVENT_CALLS_MAX,
     quantity::Quantity,
     totals::allows,
     usage::LogSequence,
@@ -196,6 +197,25 @@ pub struct ApiEvent {
     pub count: Quantity,
 }
 
+impl ApiEvent {
+    /// Events for a number of calls alike, each with a new uuid: more than one where one may not stand for so many.
+    pub fn of_calls(
+        series: ApiSeries,
+        status: HttpStatus,
+        time: Timestamp,
+        calls: u64,
+    ) -> impl Iterator<Item = Self> {
+        let calls_max = API_EVENT_CALLS_MAX.unsigned_abs();
+        let mut left = calls;
+        std::iter::from_fn(move || {
+            let part = left.min(calls_max);
+            left -= part;
+            let count = Quantity::new(i64::try_from(part).ok()?)?;
+            Some(Self { uuid: Uuid::new_v4(), series: series.clone(), status, time, count })
+        })
+    }
+}
+
 /// Events of one report, to be decided and stored together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiReport {
@@ -224,7 +244,7 @@ pub enum EventRejection {
     InvalidStatus,
     /// The platform is no identifier.
     InvalidPlatform,
-    /// The count is not greater than zero.
+    /// The count is not between 1 and [`API_EVENT_CALLS_MAX`](super::limits::API_EVENT_CALLS_MAX).
     InvalidCount,
     /// The timestamp is missing, impossible or in the future.
     InvalidTimestamp,
@@ -325,6 +345,33 @@ mod tests {
         assert_eq!(of_client, series("c", None, None));
         assert_eq!(series("d", Some("v"), None).coarser()[2], of_method);
         assert_eq!(of_method.coarser(), [of_method.clone(), of_method.clone(), of_method.clone()]);
+    }
+
+    #[test]
+    fn calls_beyond_the_limit_of_an_event_are_several() {
+        let series = ApiSeries {
+            template_uri: TemplateUri::new("/v1/things").unwrap(),
+            method: HttpMethod::Get,
+            client: ClientId::new("client").unwrap(),
+            user: None,
+            platform: None,
+        };
+        let status = HttpStatus::new(200).unwrap();
+        let max = API_EVENT_CALLS_MAX.unsigned_abs();
+        for (calls, parts) in [
+            (0, vec![]),
+            (1, vec![1]),
+            (max, vec![API_EVENT_CALLS_MAX]),
+            (2 * max + 3, vec![API_EVENT_CALLS_MAX, API_EVENT_CALLS_MAX, 3]),
+        ] {
+            let events = ApiEvent::of_calls(series.clone(), status, Timestamp::UNIX_EPOCH, calls);
+            let events: Vec<ApiEvent> = events.collect();
+            let found: Vec<i64> = events.iter().map(|event| event.count.get()).collect();
+            assert_eq!(found, parts, "{calls}");
+            let uuids: std::collections::HashSet<Uuid> =
+                events.iter().map(|event| event.uuid).collect();
+            assert_eq!(uuids.len(), parts.len());
+        }
     }
 
     #[test]

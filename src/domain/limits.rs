@@ -26,6 +26,9 @@ pub const METHOD_CHARS_MAX: usize = 16;
 /// Most events in one report of API usage.
 pub const API_EVENTS_MAX: usize = 1000;
 
+/// Most calls that one event of API usage may stand for.
+pub const API_EVENT_CALLS_MAX: i64 = 1_000_000_000;
+
 /// Most assets in one catalog change.
 pub const ASSETS_PER_APPLY_MAX: usize = 1000;
 

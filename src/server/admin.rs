@@ -8,7 +8,14 @@ use tokio::sync::watch;
 
 use crate::{
     api::metrics::Metrics,
-    service::{access::Access, audit::AuditTrail, catalogs::Catalogs, committer::Committer},
+    service::{
+        access::Access,
+        audit::AuditTrail,
+        catalogs::Catalogs,
+        committer::Committer,
+        disk_reserve::{BelowReserve, DiskReserve},
+        usage_queries::UsageQueries,
+    },
     store::{StoreStatus, UsageStore},
 };
 
@@ -24,6 +31,8 @@ pub(super) struct Admin {
     pub(super) catalogs: Arc<Catalogs>,
     pub(super) audit: Arc<AuditTrail>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) queries: Arc<UsageQueries>,
+    pub(super) disk: Arc<DiskReserve>,
     pub(super) draining: watch::Receiver<bool>,
 }
 
@@ -43,7 +52,15 @@ async fn readiness(State(admin): State<Admin>) -> (StatusCode, String) {
         return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n".into());
     }
     match admin.store.status() {
-        StoreStatus::Ready if admin.committer.is_running() => (StatusCode::OK, "ready\n".into()),
+        StoreStatus::Ready if admin.committer.is_running() => {
+            let warning = match admin.disk.latest() {
+                Some(reading) if reading.is_below() => {
+                    format!("warning: {}\n", BelowReserve(reading))
+                }
+                _ => String::new(),
+            };
+            (StatusCode::OK, format!("ready\n{warning}"))
+        }
         StoreStatus::Ready => {
             (StatusCode::SERVICE_UNAVAILABLE, "the committer has stopped; restart meterd\n".into())
         }
@@ -62,6 +79,8 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     admin.metrics.observe_reads(&admin.committer.reads().statistics());
     admin.metrics.kept.observe(admin.access.size(), admin.catalogs.size());
     admin.metrics.observe_audit(&admin.audit.figures());
+    admin.metrics.observe_queries(&admin.queries.statistics());
+    admin.metrics.observe_disk(admin.disk.latest());
     match admin.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

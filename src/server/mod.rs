@@ -55,6 +55,7 @@ use crate::{
         catalogs::Catalogs,
         clock::Clock,
         committer::{Committer, CommitterLimits},
+        disk_reserve::DiskReserve,
         execution::Execution,
         product_usage::ProductUsage,
         reports::Reports,
@@ -67,6 +68,9 @@ use crate::{
 
 /// How often the health service looks whether the store still takes writes.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often it is looked how much of the disk is free.
+const DISK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the usage of our own API is stored.
 const METERING_INTERVAL: Duration = Duration::from_secs(1);
@@ -102,6 +106,8 @@ pub struct ServerConfig {
     pub retain_records: Option<SignedDuration>,
     /// Where usage queries sort what does not fit into memory, in nameless files.
     pub spill: PathBuf,
+    /// What of the disk is kept free for usage.
+    pub disk: Arc<DiskReserve>,
     /// How entries of proxies' access logs are read.
     pub access_log: AccessLogRules,
     /// How large the catalog of each organization may be.
@@ -232,7 +238,8 @@ impl<L: Listener> Server<L> {
         )?;
         let catalogs = Arc::new(catalogs);
         let reads = Arc::clone(committer.reads());
-        let assets = Arc::new(Assets::new(Arc::clone(&store), Arc::clone(&audit), reads));
+        let assets = Assets::new(Arc::clone(&store), Arc::clone(&audit), reads);
+        let assets = Arc::new(assets.with_reserve(Arc::clone(&config.disk)));
         let access = Access::load_with(
             Arc::clone(&store),
             Arc::clone(&clock),
@@ -260,6 +267,7 @@ impl<L: Listener> Server<L> {
             Arc::clone(&clock),
             config.queries,
             config.spill.clone(),
+            Arc::clone(&config.disk),
         )?;
         let queries = Arc::new(queries);
         let retention = config
@@ -378,6 +386,7 @@ impl<L: Listener> Server<L> {
             Arc::clone(&self.committer),
             self.health.clone(),
         ));
+        let disk = tokio::spawn(watch_disk(Arc::clone(&self.config.disk), self.config.execution));
         let metering = self.self_metering.clone().map(|metering| tokio::spawn(meter(metering)));
         let admin = Admin {
             store: Arc::clone(&self.store),
@@ -386,6 +395,8 @@ impl<L: Listener> Server<L> {
             catalogs: Arc::clone(&self.catalogs),
             audit: Arc::clone(&self.audit),
             metrics: Arc::clone(&self.metrics),
+            queries: Arc::clone(&self.queries),
+            disk: Arc::clone(&self.config.disk),
             draining: watching.clone(),
         };
         let served = |router, tls| Served {
@@ -428,6 +439,7 @@ impl<L: Listener> Server<L> {
         shutdown.await;
         tracing::info!("shutting down");
         health.abort();
+        disk.abort();
         set_health(&self.health, ServingStatus::NotServing).await;
         // Receivers live as long as the tasks; if those are gone there is nothing to tell.
         let _ = self.draining.send(true);
@@ -479,6 +491,18 @@ async fn store_counts(metering: &SelfMetering) {
     if let Err(error) = metering.store().await {
         // Why the store takes no writes is in the log already; the counts are kept.
         tracing::debug!(%error, "the usage of our own API could not be stored");
+    }
+}
+
+/// Looks again and again how much of the disk is free.
+async fn watch_disk(disk: Arc<DiskReserve>, execution: Execution) {
+    let mut interval = tokio::time::interval(DISK_INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let disk = Arc::clone(&disk);
+        // It fails as the runtime does, which is over then.
+        let _ = execution.run(move || disk.observe()).await;
     }
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{
     FieldViolation, Page, PageRequest, ServiceError, audit::AuditTrail, committer::Admission,
-    organization_locks::OrganizationLocks, page::PageTokens, store_reads::StoreReads,
+    disk_reserve::DiskReserve, organization_locks::OrganizationLocks, page::PageTokens,
+    store_reads::StoreReads,
 };
 use crate::{
     domain::{
@@ -45,6 +46,7 @@ pub struct Assets {
     store: Arc<dyn UsageStore>,
     audit: Arc<AuditTrail>,
     reads: Arc<StoreReads>,
+    disk: Arc<DiskReserve>,
     // An organization's is held from reading what is there to writing what shall be.
     changing: OrganizationLocks,
 }
@@ -59,13 +61,20 @@ impl Assets {
     /// The assets of a store, which is read by `reads`.
     #[must_use]
     pub fn new(store: Arc<dyn UsageStore>, audit: Arc<AuditTrail>, reads: Arc<StoreReads>) -> Self {
-        Self { store, audit, reads, changing: OrganizationLocks::default() }
+        let changing = OrganizationLocks::default();
+        Self { store, audit, reads, disk: DiskReserve::off(), changing }
+    }
+
+    /// Refuses to write assets while less of the disk is free than is reserved for usage.
+    #[must_use]
+    pub fn with_reserve(self, disk: Arc<DiskReserve>) -> Self {
+        Self { disk, ..self }
     }
 
     /// Creates or replaces assets of the actor's organization, durably and all at once.
     ///
     /// # Errors
-    /// [`ServiceError::InvalidArgument`] with every broken rule.
+    /// [`ServiceError::InvalidArgument`] with every broken rule; [`ServiceError::BelowReserve`].
     pub async fn apply(
         &self,
         actor: &Actor,
@@ -77,6 +86,7 @@ impl Assets {
         let changing = self.changing.lock(&organization).await;
         let (store, audit, actor) =
             (Arc::clone(&self.store), Arc::clone(&self.audit), actor.clone());
+        let disk = Arc::clone(&self.disk);
         // Runs to its end and keeps others out until then, even if the caller is dropped.
         let writing = tokio::task::spawn_blocking(move || {
             let ids: Vec<AssetId> = assets.iter().map(|asset| asset.id.clone()).collect();
@@ -97,6 +107,7 @@ impl Assets {
             if validate_only || changed.is_empty() {
                 return Ok(changes);
             }
+            disk.check()?;
             let detail = format!("{} created, {} updated", changes.created, changes.updated);
             let action = AuditAction::AssetsApplied;
             let told = audit.tell(&organization, &actor, action, "", &detail)?;

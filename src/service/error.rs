@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::disk_reserve::BelowReserve;
 use crate::{
     domain::{
         catalog::{CatalogRefusal, CatalogViolation},
@@ -148,14 +149,17 @@ pub enum ServiceError {
         /// When to try again.
         retry_after: Duration,
     },
-    /// The organization has too many usage queries.
+    /// The organization, or the client, has too many usage queries.
     #[error("{what}")]
     TooManyQueries {
         /// How many of what.
         what: String,
-        /// When to try again, if that helps; otherwise results have to expire.
-        retry_after: Option<Duration>,
+        /// When to try again.
+        retry_after: Duration,
     },
+    /// Less of the disk is free than is reserved for usage, and this is something else.
+    #[error(transparent)]
+    BelowReserve(#[from] BelowReserve),
     /// Writes, or the disk, are not available. Whether the call took effect may not be known; sending
     /// it again is safe. Internal text.
     #[error("the service is not available at the moment")]
@@ -210,6 +214,7 @@ impl ServiceError {
             | Self::TooManyChanges { .. }
             | Self::TooManyQueries { .. }
             | Self::TooManyReads { .. }
+            | Self::BelowReserve(_)
             | Self::PermissionDenied(_)
             | Self::FailedPrecondition(_)
             | Self::LimitExceeded(_)
@@ -242,7 +247,7 @@ impl From<StoreError> for ServiceError {
             StoreError::Backlogged => Self::Overloaded { retry_after: BACKLOG_RETRY_AFTER },
             StoreError::SnapshotTooOld => Self::TooManyQueries {
                 what: "the usage asked for changes faster than it can be read; ask for less of it at once".into(),
-                retry_after: Some(BACKLOG_RETRY_AFTER),
+                retry_after: BACKLOG_RETRY_AFTER,
             },
             StoreError::Unrepresentable(_) | StoreError::GivenUp => {
                 Self::Internal(error.to_string().into())

@@ -11,6 +11,7 @@ pub mod backups;
 pub mod catalogs;
 pub mod clock;
 pub mod committer;
+pub mod disk_reserve;
 mod error;
 pub mod execution;
 #[cfg(any(test, feature = "fuzzing"))]

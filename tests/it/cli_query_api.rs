@@ -4,14 +4,19 @@ use std::{fmt::Write as _, net::SocketAddr, process::Stdio, sync::Arc};
 
 use http::Method;
 use jiff::SignedDuration;
-use meterd::store::{UsageStore as _, document::Collection};
+use meterd::{
+    service::usage_queries::QueryLimits,
+    store::{UsageStore as _, document::Collection},
+};
 use serde_json::{Value, json};
 
 use crate::support::{
     blocking_store::BlockingStore,
     command::{Ran, client, meterd, run, run_with_input},
     http::call,
+    queries,
     server::{Setup, TestServer, fresh_uuid},
+    usage::Calls,
 };
 
 /// The 19th and the 20th.
@@ -247,13 +252,37 @@ async fn failures_are_told_in_words() {
     refused(&["--interval", "2025-11-01/P1D"], &["interval: ", "a year ago"]);
     refused(&["--interval", DAYS, "--user", ""], &["user_ids[0]: "]);
 
-    // A row counts up to 2^63 - 1 calls.
-    let most = format!("c,,/t,GET,200,,{}", i64::MAX);
-    record(server.api, "2026-11-20T11:30:00Z", &[&most]);
-    let row = query(server.api, &["-o", "csv", "--metric", "requests"]).ok();
-    assert!(row.contains(&i64::MAX.to_string()), "{row}");
-    record(server.api, "2026-11-20T11:30:00Z", &["c,,/t,GET,404,,1"]);
-    query(server.api, &[]).fails(1, &["error: the job failed: "]);
+    let limits = QueryLimits { unfinished_max: 0, ..QueryLimits::default() };
+    let full = TestServer::with(Setup { queries: limits, ..Setup::default() }).await;
+    query(full.api, &[]).fails(1, &["error: ", "0 queries of the organization are not finished"]);
+    full.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_beyond_json_are_told_as_the_largest() {
+    let server = TestServer::start().await;
+    let most = Calls { count: i64::MAX, ..Calls::default() };
+    queries::record(&*server.store, "default", &[("2026-11-20T11:30:00Z", most)]);
+    let told = "counts above 9,007,199,254,740,991 are given as that";
+    for (form, expected) in [
+        ("csv", ",9007199254740991\n"),
+        ("table", " 9,007,199,254,740,991"),
+        ("json", "\"counts_saturated\": true"),
+    ] {
+        let printed = query(server.api, &["-o", form, "--metric", "requests"]);
+        assert!(printed.stderr.contains(told), "{form}: {}", printed.stderr);
+        let printed = printed.ok();
+        assert!(printed.contains(expected), "{form}: {printed}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn job_is_deleted_once_its_result_is_read() {
+    let server = used_server().await;
+    query(server.api, &["--limit", "1"]).ok();
+    assert_eq!(server.store.documents(Collection::Queries).unwrap(), []);
     server.stop().await;
 }
 

@@ -1,11 +1,7 @@
 //! A disk that runs full: writes are refused with a clear error, the process says that it is not
 //! ready, and after space was freed and a restart everything acknowledged is there.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use parking_lot::Mutex;
 use tonic::Code;
@@ -13,49 +9,13 @@ use tonic::Code;
 use crate::support::{
     load::{Ledger, settle, write_until_refused},
     process::{MeterdProcess, assert_verified, http_get, serve_command},
+    small_disk::SmallDisk,
 };
-
-/// A small filesystem of its own, unmounted at the end.
-struct SmallDisk {
-    mount_point: PathBuf,
-}
-
-impl SmallDisk {
-    fn mount(directory: &Path) -> Option<Self> {
-        let image = directory.join("image");
-        let mount_point = directory.join("disk");
-        std::fs::create_dir(&mount_point).unwrap();
-        std::fs::File::create(&image).unwrap().set_len(24 << 20).unwrap();
-        let run = |program: &str, arguments: &[&str]| {
-            Command::new(program)
-                .args(arguments)
-                .output()
-                .is_ok_and(|output| output.status.success())
-        };
-        let mounted = run("mkfs.ext4", &["-q", "-F", image.to_str().unwrap()])
-            && run(
-                "mount",
-                &["-o", "loop", image.to_str().unwrap(), mount_point.to_str().unwrap()],
-            );
-        mounted.then_some(Self { mount_point })
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.mount_point).status();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_writes_and_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let Some(disk) = SmallDisk::mount(directory.path()) else {
-        eprintln!(
-            "SKIPPED: no loop device may be mounted here; ARCHITECTURE.md has the manual procedure"
-        );
-        return;
-    };
+    let Some(disk) = SmallDisk::mount(directory.path(), 24 << 20) else { return };
     let ballast = disk.mount_point.join("ballast");
     std::fs::write(&ballast, vec![7; 14 << 20]).unwrap();
     let data_dir = disk.mount_point.join("data");

@@ -82,6 +82,10 @@ impl<'a> Agent<'a> {
     async fn cancel(&self, id: &str) -> Answer {
         self.send(Method::POST, &format!("/v1/usageJobs/{id}:cancel"), Some(json!({}))).await
     }
+
+    async fn delete(&self, id: &str) -> Answer {
+        self.send(Method::DELETE, &format!("/v1/usageJobs/{id}"), None).await
+    }
 }
 
 /// A server where `default` and `elsewhere` both had calls of a client `shared`, and each of one of its own.
@@ -122,6 +126,7 @@ async fn an_id_is_found_by_its_operation_its_client_and_its_organization_alone()
         let there = theirs.get(&format!("/v1/usageJobs/{id}")).await;
         assert_eq!(there.status, StatusCode::NOT_FOUND);
         assert_eq!(theirs.cancel(id).await.status, StatusCode::NOT_FOUND);
+        assert_eq!(theirs.delete(id).await.status, StatusCode::NOT_FOUND);
         // What is elsewhere is not told apart from what is nowhere.
         let nowhere = theirs.get(&uri.replace(id, "00000000-0000-4000-8000-000000000000")).await;
         let there = theirs.get(&uri).await;
@@ -178,19 +183,27 @@ async fn a_query_takes_one_of_the_permissions_of_its_operation() {
             let (start, read) = (agent.start(method, target).await, agent.get(uri).await);
             let told = agent.get(&format!("/v1/usageJobs/{}", id_of(uri))).await.status;
             let cancelled = agent.cancel(id_of(uri)).await.status;
+            // Of a query of its own, since the others look at this one, too.
+            let deleted = match start.json()["resultsUri"].as_str() {
+                Some(own) if may => agent.delete(id_of(own)).await.status,
+                _ => agent.delete(id_of(uri)).await.status,
+            };
             if may {
-                let statuses = (start.status, read.status, told, cancelled);
-                let expected =
-                    (StatusCode::ACCEPTED, StatusCode::OK, StatusCode::OK, StatusCode::OK);
-                assert_eq!(statuses, expected, "{about}");
+                let statuses = (start.status, read.status, told, cancelled, deleted);
+                let ok = StatusCode::OK;
+                assert_eq!(statuses, (StatusCode::ACCEPTED, ok, ok, ok, ok), "{about}");
             } else {
                 for refused in [&start, &read] {
                     error_fields(refused, StatusCode::FORBIDDEN, "missing.any.permissions");
                     let message = refused.json()["message"].to_string();
                     assert!(message.contains(needed[needed.len() - 1]), "{about}: {message}");
                 }
-                let expected = (StatusCode::FORBIDDEN, StatusCode::FORBIDDEN);
-                assert_eq!((told, cancelled), expected, "{about}");
+                let forbidden = StatusCode::FORBIDDEN;
+                assert_eq!(
+                    (told, cancelled, deleted),
+                    (forbidden, forbidden, forbidden),
+                    "{about}"
+                );
             }
         }
     }
@@ -202,6 +215,7 @@ async fn a_query_takes_one_of_the_permissions_of_its_operation() {
         let nowhere = nothing.get("/v1/usageJobs/nowhere").await;
         assert_eq!(nowhere.status, StatusCode::FORBIDDEN);
         assert_eq!(nothing.cancel(id_of(uri)).await.status, StatusCode::FORBIDDEN);
+        assert_eq!(nothing.delete(id_of(uri)).await.status, StatusCode::FORBIDDEN);
     }
     server.stop().await;
 }

@@ -157,6 +157,7 @@ fn usage_row(row: QueryRow) -> pb::UsageRow {
         status500: count(Metric::Status500),
         status429: count(Metric::Status429),
         requests: count(Metric::Requests),
+        counts_saturated: counts_saturated(&row),
         date: row.date.map(|date| format!("{date}T00:00:00.000Z")),
         client_id: row.client_id,
         client_name: row.client_name,
@@ -167,9 +168,17 @@ fn usage_row(row: QueryRow) -> pb::UsageRow {
     }
 }
 
+/// Largest count that is told: the largest whole number that every reader of JSON holds exactly, and the same over gRPC.
+const COUNT_MAX: i64 = (1 << 53) - 1;
+
 fn count(row: &QueryRow, metric: Metric) -> Option<i64> {
-    // A row's counts have 63 bits.
-    row.count(metric).map(|count| i64::try_from(count).unwrap_or(i64::MAX))
+    row.count(metric).map(|count| i64::try_from(count).unwrap_or(COUNT_MAX).min(COUNT_MAX))
+}
+
+/// Says if a count is told as less than it is.
+fn counts_saturated(row: &QueryRow) -> Option<bool> {
+    let is_larger = |(_, count): &(Metric, u128)| *count > u128::from(COUNT_MAX.unsigned_abs());
+    row.counts.iter().any(is_larger).then_some(true)
 }
 
 /// The state of a job in the vendor's words, and why it failed.
@@ -184,6 +193,7 @@ fn job_status(state: &JobState) -> (String, Option<pb::ErrorBody>) {
     let error_body = failure.map(|failure| {
         let (code, status) = match failure {
             Failure::OfRequest(_) => ("bad.request", 400),
+            Failure::Unavailable(_) => ("service.unavailable", 503),
             Failure::OfServer => ("internal.server.error", 500),
         };
         pb::ErrorBody { message: failure.to_string(), code: code.to_owned(), status }
@@ -229,6 +239,7 @@ fn organization_usage(row: QueryRow) -> pb::OrganizationUsage {
         status400: count(Metric::Status400),
         status429: count(Metric::Status429),
         status500: count(Metric::Status500),
+        counts_saturated: counts_saturated(&row),
         oauth_client: client,
         user,
         platform: row.platform,
@@ -264,6 +275,7 @@ fn client_usage(row: QueryRow) -> pb::ClientUsage {
         status400: count(Metric::Status400),
         status429: count(Metric::Status429),
         status500: count(Metric::Status500),
+        counts_saturated: counts_saturated(&row),
         organization_id: row.organization,
         platform: row.platform,
         http_method: row.http_method,

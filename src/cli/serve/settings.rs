@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU32,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,7 +20,7 @@ use crate::{
         outside_issuer::{ClaimMapping, IssuerSettings, OrganizationSource},
     },
     cli::{CommandError, CommandResult},
-    config::{ByteSize, HumanDuration, ServeOptions, Switch},
+    config::{ByteSize, ByteSizeOrPercent, HumanDuration, ServeOptions, Switch},
     domain::{
         catalog::CatalogLimits,
         id::OrganizationId,
@@ -33,6 +34,7 @@ use crate::{
         audit::AuditLimits,
         backups::BackupLimits,
         committer::CommitterLimits,
+        disk_reserve::{DiskReserve, Filesystem, ReserveSize},
         execution::Execution,
         store_reads::ReadLimits,
         usage_queries::QueryLimits,
@@ -49,6 +51,8 @@ const SIGNING_KEYS: &str = "signing-keys.json";
 const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 const CACHE_BYTES_MIN: u64 = 1 << 20;
 const QUERY_RETENTION_DAYS_MAX: u64 = 366;
+/// Room for some results of the largest queries that are no jobs.
+const QUERY_RESULTS_BYTES_MIN: u64 = 1 << 20;
 const RETAIN_RECORDS_MIN: Duration = Duration::from_hours(24);
 const RETAIN_RECORDS_MIN_DEV: Duration = Duration::from_secs(1);
 const AUDIT_RETENTION_MIN: HumanDuration = HumanDuration(Duration::from_hours(24));
@@ -110,6 +114,7 @@ impl Settings {
             backups: BackupLimits::default(),
             retain_records: retain_records(&options, dev)?,
             spill: data_dir(&options).to_owned(),
+            disk: disk_reserve(&options),
             self_metering: options.self_metering != Some(Switch::Off),
             access_log: access_log_rules(&options)?,
             catalogs: catalog_limits(&options)?,
@@ -346,6 +351,18 @@ fn query_limits(options: &ServeOptions) -> CommandResult<QueryLimits> {
         }
         limits.retention = SignedDuration::try_from(retention).context("query-retention")?;
     }
+    if let Some(results) = options.query_results_max {
+        // Those that wait or run are never removed.
+        limits.kept_max = at_least("query-results-max", results, 2 * limits.unfinished_max)?;
+    }
+    if let Some(ByteSize(bytes)) = options.query_results_size_max {
+        limits.result_bytes_max =
+            at_least("query-results-size-max", bytes, QUERY_RESULTS_BYTES_MIN)?;
+    }
+    if let Some(ByteSize(bytes)) = options.query_results_total_size_max {
+        limits.result_bytes_total_max =
+            at_least("query-results-total-size-max", bytes, QUERY_RESULTS_BYTES_MIN)?;
+    }
     Ok(limits)
 }
 
@@ -389,6 +406,16 @@ fn audit_limits(options: &ServeOptions) -> CommandResult<AuditLimits> {
         limits.events_max = at_least("audit-events-max", events, AUDIT_EVENTS_MIN)?;
     }
     Ok(limits)
+}
+
+fn disk_reserve(options: &ServeOptions) -> Arc<DiskReserve> {
+    let size = match options.disk_reserve {
+        None => ReserveSize::Default,
+        Some(ByteSizeOrPercent::Bytes(bytes)) => ReserveSize::Bytes(bytes),
+        Some(ByteSizeOrPercent::Percent(percent)) => ReserveSize::Percent(percent),
+    };
+    let source = Arc::new(Filesystem(data_dir(options).to_owned()));
+    Arc::new(DiskReserve::new(source, size))
 }
 
 fn retain_records(options: &ServeOptions, dev: bool) -> CommandResult<Option<SignedDuration>> {

@@ -3,13 +3,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use super::rules::Call;
-use crate::domain::{
-    api_usage::{ApiEvent, ApiSeries, HttpStatus},
-    quantity::Quantity,
-};
+use crate::domain::api_usage::{ApiEvent, ApiSeries, HttpStatus};
 
 const DAY_SECONDS: i64 = 86_400;
 
@@ -24,7 +20,7 @@ pub(super) struct Merged(BTreeMap<Kind, Group>);
 struct Group {
     /// The latest time among the calls: one of theirs, so on their day and accepted.
     latest: Timestamp,
-    calls: i64,
+    calls: u64,
 }
 
 impl Merged {
@@ -37,13 +33,11 @@ impl Merged {
         group.calls = group.calls.saturating_add(1);
     }
 
-    /// One event for each kind, with a new uuid.
+    /// Events for each kind, one unless it has more calls than that may stand for.
     pub(super) fn into_events(self) -> Vec<ApiEvent> {
-        let event = |((series, status, _), group): (Kind, Group)| {
-            // A group has at least the call that it was made for.
-            let count = Quantity::new(group.calls)?;
-            Some(ApiEvent { uuid: Uuid::new_v4(), series, status, time: group.latest, count })
+        let events = |((series, status, _), Group { latest, calls }): (Kind, Group)| {
+            ApiEvent::of_calls(series, status, latest, calls)
         };
-        self.0.into_iter().filter_map(event).collect()
+        self.0.into_iter().flat_map(events).collect()
     }
 }

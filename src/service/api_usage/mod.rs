@@ -38,7 +38,7 @@ pub struct ReportedEvent {
     pub platform: String,
     /// `None` if missing or impossible.
     pub timestamp: Option<Timestamp>,
-    /// Should be greater than zero.
+    /// Should be between 1 and [`API_EVENT_CALLS_MAX`](crate::domain::limits::API_EVENT_CALLS_MAX).
     pub count: i64,
 }
 

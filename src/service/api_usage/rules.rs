@@ -9,8 +9,8 @@ use crate::{
         caller::Caller,
         id::{ClientId, PlatformName, TemplateUri, UserId},
         limits::{
-            API_EVENTS_MAX, ID_CHARS_MAX, METHOD_CHARS_MAX, TEMPLATE_URI_CHARS_MAX,
-            UUID_TEXT_CHARS_MAX,
+            API_EVENT_CALLS_MAX, API_EVENTS_MAX, ID_CHARS_MAX, METHOD_CHARS_MAX,
+            TEMPLATE_URI_CHARS_MAX, UUID_TEXT_CHARS_MAX,
         },
         quantity::Quantity,
     },
@@ -68,7 +68,9 @@ pub(super) fn judge(
     let status = status.ok_or(EventRejection::InvalidStatus)?;
     let platform = optional(&event.platform, PlatformName::new)
         .map_err(|_| EventRejection::InvalidPlatform)?;
-    let count = Quantity::new(event.count).ok_or(EventRejection::InvalidCount)?;
+    let count = Quantity::new(event.count)
+        .filter(|count| count.get() <= API_EVENT_CALLS_MAX)
+        .ok_or(EventRejection::InvalidCount)?;
     let time = event.timestamp.ok_or(EventRejection::InvalidTimestamp)?;
     window.judge(time, now).map_err(|outside| match outside {
         OutsideWindow::Future => EventRejection::InvalidTimestamp,

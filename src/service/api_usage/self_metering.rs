@@ -13,7 +13,6 @@ use hashbrown::HashTable;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
-use uuid::Uuid;
 
 use super::ApiUsage;
 use crate::{
@@ -23,7 +22,6 @@ use crate::{
         caller::Caller,
         id::{OrganizationId, PlatformName, TemplateUri},
         limits::API_EVENTS_MAX,
-        quantity::Quantity,
     },
     service::{ServiceError, clock::Clock, committer::Admission},
 };
@@ -86,7 +84,7 @@ impl Kind {
 #[derive(Debug)]
 struct Counted {
     kind: Kind,
-    calls: i64,
+    calls: u64,
     last: Timestamp,
 }
 
@@ -160,7 +158,6 @@ fn into_reports(kinds: HashTable<Counted>) -> Vec<ApiReport> {
     let mut by_organization: HashMap<OrganizationId, (Caller, Vec<ApiEvent>)> = HashMap::new();
     for Counted { kind, calls, last } in kinds {
         let Kind { caller, api, status, day: _ } = kind;
-        let Some(count) = Quantity::new(calls) else { continue };
         let series = ApiSeries {
             template_uri: api.template_uri.clone(),
             method: api.method,
@@ -168,9 +165,9 @@ fn into_reports(kinds: HashTable<Counted>) -> Vec<ApiReport> {
             user: None,
             platform: Some(api.platform.clone()),
         };
-        let event = ApiEvent { uuid: Uuid::new_v4(), series, status, time: last, count };
         let of_organization = by_organization.entry(caller.organization.clone());
-        of_organization.or_insert_with(|| (caller, Vec::new())).1.push(event);
+        let (_, events) = of_organization.or_insert_with(|| (caller, Vec::new()));
+        events.extend(ApiEvent::of_calls(series, status, last, calls));
     }
     let mut reports = Vec::new();
     for (caller, events) in by_organization.into_values() {

@@ -42,21 +42,21 @@ pub struct QueryRow {
     pub http_method: Option<String>,
     /// Through what; empty for calls that did not say.
     pub platform: Option<String>,
-    /// How many calls, at most 2^63 − 1 each.
-    pub counts: Vec<(Metric, u64)>,
+    /// How many calls.
+    pub counts: Vec<(Metric, u128)>,
 }
 
 impl QueryRow {
     /// A count, if it was asked for.
     #[must_use]
-    pub fn count(&self, metric: Metric) -> Option<u64> {
+    pub fn count(&self, metric: Metric) -> Option<u128> {
         self.counts.iter().find(|(known, _)| *known == metric).map(|(_, count)| *count)
     }
 }
 
 /// The cursors of a query.
 pub(super) fn cursors(key: [u8; 16], job: &Job) -> Result<PageTokens, ServiceError> {
-    let tokens = PageTokens::new(key, &("usage query", job.organization.as_str(), &job.id))?;
+    let tokens = PageTokens::new(key, &("usage query", job.organization().as_str(), &job.id))?;
     Ok(tokens.called("after", "the cursor of its page before"))
 }
 
@@ -72,11 +72,11 @@ pub(super) fn rows(
     };
     let mut found = Vec::new();
     let mut next = from;
-    let book = job.rows_book();
+    let book = job.computation.rows_book();
     while found.len() < size
-        && let Some(page) = store.page_at(&job.organization, &book, next)?
+        && let Some(page) = store.page_at(job.organization(), &book, next)?
     {
-        let mut rows = PageRows::open(&job.shape.plan, &page.body).map_err(damaged)?;
+        let mut rows = PageRows::open(&job.computation.shape.plan, &page.body).map_err(damaged)?;
         let end = page.first + u64::from(rows.rows_left());
         if end <= next {
             break;
@@ -91,8 +91,8 @@ pub(super) fn rows(
 }
 
 fn shown(job: &Job, Row { date, values, counts }: Row) -> QueryRow {
-    let shape = &job.shape;
-    let organization = shape.organization.then(|| job.organization.to_string());
+    let shape = &job.computation.shape;
+    let organization = shape.organization.then(|| job.organization().to_string());
     let counts = shape.metrics.iter().map(|metric| (*metric, counts.metric(*metric))).collect();
     let mut row = QueryRow { date, organization, counts, ..QueryRow::default() };
     for (column, value) in shape.plan.columns.iter().zip(values) {

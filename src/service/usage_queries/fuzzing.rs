@@ -1,10 +1,13 @@
 //! Documents of queries, and what callers ask for.
 
+use std::sync::{Arc, atomic::Ordering};
+
 use jiff::Timestamp;
 
 use super::{
     Operation, QueryRequest,
-    job::{Failure, Job, JobState, Progress},
+    computation::Computation,
+    job::{Failure, Job, JobState, Progress, StoredJob},
     query::{Query, Shape},
     request,
     rows::fuzzing::plan,
@@ -18,7 +21,7 @@ use crate::{
         limits::{ID_CHARS_MAX, TEMPLATE_URI_CHARS_MAX},
     },
     service::ServiceError,
-    store::document::Document,
+    store::document::{Document, DocumentChange},
 };
 
 const OPERATIONS: [Operation; 6] = [
@@ -35,43 +38,57 @@ fn organization() -> OrganizationId {
 }
 
 fn written(job: &Job, progress: &Progress) -> Document {
-    let change = job.document(progress).expect("texts and numbers");
+    document_of(job.document(progress).expect("texts and numbers"))
+}
+
+fn document_of(change: DocumentChange) -> Document {
     let body = change.body.unwrap_or_default();
     Document { organization: change.organization, name: change.name, body }
 }
 
 /// A document tells of the job that it was written of.
 pub(in crate::service) fn job(choices: &mut Choices<'_>) {
-    let state = match choices.pick(5) {
+    let state = match choices.pick(6) {
         0 => JobState::Queued,
         1 => JobState::Succeeded { rows: choices.number() },
         2 => JobState::Failed(Failure::OfRequest(made_up::name(choices))),
         3 => JobState::Failed(Failure::OfServer),
+        4 => JobState::Failed(Failure::Unavailable(made_up::name(choices))),
         _ => JobState::Cancelled,
     };
-    let finished = (state != JobState::Queued).then(|| made_up::instant(choices));
+    let created = made_up::instant(choices);
+    // Whatever clocks say, nothing ends before it was started.
+    let finished = (state != JobState::Queued).then(|| made_up::instant(choices).max(created));
     let progress = Progress { state, finished };
     let plan = plan(choices);
     let shape = Shape { plan, metrics: Vec::new(), organization: choices.once_in(2) };
-    let made = Job::new(
-        made_up::client(choices).to_string(),
-        organization(),
-        choices.of(&OPERATIONS),
-        choices.once_in(2).then(|| made_up::client(choices)),
-        made_up::instant(choices),
-        shape,
-    );
+    let id = made_up::client(choices).to_string();
+    let result = if choices.once_in(2) { made_up::client(choices).to_string() } else { id.clone() };
+    let started_by = choices.once_in(2).then(|| made_up::client(choices));
+    let computation =
+        Computation::new(result, organization(), started_by.clone(), None, created, shape);
+    computation.bytes_written.store(choices.number(), Ordering::Relaxed);
+    let about = choices.once_in(2).then(|| made_up::client(choices));
+    let operation = choices.of(&OPERATIONS);
+    let made = Job::new(id, operation, about, started_by, created, Arc::new(computation));
     let stored = written(&made, &progress);
-    let read = Job::from_document(stored.clone()).expect("a job");
-    assert_eq!(read.progress(), progress);
-    assert_eq!((&read.shape, read.operation), (&made.shape, made.operation));
-    assert_eq!((&read.client, read.created), (&made.client, made.created));
+    let StoredJob { job: read, is_removed } =
+        StoredJob::from_document(stored.clone()).expect("a job");
+    assert_eq!((read.progress(), is_removed), (progress, false));
+    assert_eq!((&read.client, &read.started_by), (&made.client, &made.started_by));
+    assert_eq!((read.operation, read.created), (made.operation, made.created));
+    assert_eq!(read.computation.id, made.computation.id);
+    assert_eq!(read.computation.shape, made.computation.shape);
+    let removed = document_of(made.removed_document(created).expect("texts and numbers"));
+    assert!(StoredJob::from_document(removed).expect("a job").is_removed);
 
     let body =
         if choices.once_in(2) { choices.rest().to_vec() } else { damaged(stored.body, choices) };
-    if let Ok(job) = Job::from_document(Document { body, ..stored_name(&made) }) {
+    if let Ok(StoredJob { job, .. }) =
+        StoredJob::from_document(Document { body, ..stored_name(&made) })
+    {
         let again = written(&job, &job.progress());
-        let read = Job::from_document(again.clone()).expect("a job");
+        let StoredJob { job: read, .. } = StoredJob::from_document(again.clone()).expect("a job");
         assert_eq!(written(&read, &read.progress()), again);
     }
 }

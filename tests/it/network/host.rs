@@ -15,6 +15,7 @@ use meterd::{
         backups::BackupLimits,
         clock::ManualClock,
         committer::CommitterLimits,
+        disk_reserve::DiskReserve,
         execution::Execution,
         usage_queries::QueryLimits,
     },
@@ -94,6 +95,7 @@ impl Host {
             spill: std::env::temp_dir(),
             catalogs: CatalogLimits::default(),
             access: AccessLimits::default(),
+            disk: DiskReserve::off(),
             access_log: AccessLogRules::new(&[], AccessLogHeaders::default()).unwrap(),
             authentication: Authentication::new(Some(AdminToken::new(TOKEN).unwrap()), false)
                 .unwrap(),

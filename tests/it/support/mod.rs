@@ -13,6 +13,7 @@ pub mod process;
 pub mod queries;
 pub mod random;
 pub mod server;
+pub mod small_disk;
 pub mod tenant;
 pub mod tokens;
 pub mod usage;

@@ -45,6 +45,7 @@ use meterd::{
         backups::BackupLimits,
         clock::ManualClock,
         committer::CommitterLimits,
+        disk_reserve::DiskReserve,
         execution::Execution,
         usage_queries::QueryLimits,
     },
@@ -110,6 +111,7 @@ pub struct Setup {
     pub catalogs: CatalogLimits,
     pub access: AccessLimits,
     pub audit: AuditLimits,
+    pub disk: Arc<DiskReserve>,
 }
 
 impl Default for Setup {
@@ -130,6 +132,7 @@ impl Default for Setup {
             catalogs: CatalogLimits::default(),
             access: AccessLimits::default(),
             audit: AuditLimits::default(),
+            disk: DiskReserve::off(),
         }
     }
 }
@@ -159,6 +162,7 @@ impl TestServer {
             spill: std::env::temp_dir(),
             catalogs: setup.catalogs,
             access: setup.access,
+            disk: setup.disk,
             access_log: AccessLogRules::new(
                 &["/v1/products/{id}".to_owned()],
                 AccessLogHeaders::default(),

@@ -41,6 +41,7 @@ examples!(
     "meterd.v1.UsageBatchService.ReportUsageBatch",
     "meterd.v1.UsageIngestService.RecordApiUsage",
     "meterd.v1.UsageJobService.CancelJob",
+    "meterd.v1.UsageJobService.DeleteJob",
     "meterd.v1.UsageJobService.GetJob",
     "meterd.v1.UsageQueryService.CreateClientAggregatesJob",
     "meterd.v1.UsageQueryService.CreateOrganizationAggregatesJob",

@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     api::pb::meterd::v1::{
-        CancelJobRequest, CreateOrganizationAggregatesJobRequest, GetJobRequest,
+        CancelJobRequest, CreateOrganizationAggregatesJobRequest, DeleteJobRequest, GetJobRequest,
         GetOrganizationAggregatesJobRequest, JobState, OrganizationUsage,
         usage_job_service_client::UsageJobServiceClient,
         usage_query_service_client::UsageQueryServiceClient,
@@ -33,7 +33,8 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) type PageReader<'a> = Box<dyn FnMut(Vec<OrganizationUsage>) -> CommandResult + 'a>;
 
 /// Has the server do the job and reads its result, up to `limit` rows unless that is 0; answers how many rows there are.
-/// If the process is asked to stop meanwhile, the job is cancelled.
+/// If the process is asked to stop meanwhile, the job is cancelled. Once its result is read it is deleted: what an
+/// organization keeps of results is limited.
 pub(super) async fn read_answer(
     connection: Connection,
     request: CreateOrganizationAggregatesJobRequest,
@@ -67,7 +68,13 @@ pub(super) async fn read_answer(
     };
     bar.finish_and_clear();
     match outcome {
-        Some(outcome) => outcome,
+        Some(Ok(rows)) => {
+            // If it fails, the result expires as others do.
+            let deleting = jobs.delete_job(DeleteJobRequest { job_id: id });
+            let _ = timeout(CANCEL_TIMEOUT, deleting).await;
+            Ok(rows)
+        }
+        Some(failed) => failed,
         None => Err(CommandError::failed(cancel(&mut jobs, id).await)),
     }
 }

@@ -28,6 +28,9 @@ use crate::{
 /// What jobs can be asked about.
 const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"];
 
+/// What the server gives instead of larger counts: 2^53 − 1.
+const COUNT_MAX: u64 = (1 << 53) - 1;
+
 /// Add API calls up by day, week or month and by client, user, template, method or platform
 ///
 /// The server works on it in a job, which sees what was acknowledged before it began; interrupting the command cancels
@@ -96,9 +99,10 @@ impl ApiQuery {
         let connection = self.server.connect().await?;
         let mut rows = Vec::new();
         let (is_csv, limit) = (self.output == QueryForm::Csv, self.limit);
-        let mut header = true;
+        let (mut header, mut is_saturated) = (true, false);
         // There may be millions of rows: what need not be looked at as a whole is written as it comes.
         let take: PageReader<'_> = Box::new(|page| {
+            is_saturated |= page.iter().any(|row| row.counts_saturated == Some(true));
             if is_csv {
                 return write_csv_page(
                     io::stdout().lock(),
@@ -121,6 +125,10 @@ impl ApiQuery {
                 let metric = self.metric.first().copied().unwrap_or(Metric::Requests);
                 chart::write(out, &report, metric)?;
             }
+        }
+        if is_saturated {
+            let most = grouped(COUNT_MAX);
+            tell(format_args!("counts above {most} are given as that"));
         }
         if limit > 0 && row_count > limit {
             let (limit, all) = (grouped(limit), grouped(row_count));

@@ -131,6 +131,9 @@ impl ApiReport {
             for metric in metrics {
                 members.insert(metric.member().into(), metric.of(row).into());
             }
+            if row.counts_saturated == Some(true) {
+                members.insert("counts_saturated".into(), true.into());
+            }
             Value::Object(members)
         });
         let mut report = Map::new();

@@ -17,7 +17,7 @@ use crate::{
 /// What rows have in common: date, client, method, template; with a job user and platform as well.
 type Key = (Option<Date>, [String; 5]);
 /// How often: all calls, then by status.
-type Counts = [u64; 6];
+type Counts = [u128; 6];
 
 const METRICS: [Metric; 6] = [
     Metric::Requests,
@@ -59,7 +59,7 @@ fn count(counts: &mut Counts, event: &ApiEvent) {
         (500..600).contains(&status),
     ];
     for (count, is_counted) in counts.iter_mut().zip(counted) {
-        *count += if is_counted { event.count.get().cast_unsigned() } else { 0 };
+        *count += if is_counted { event.count.get().unsigned_abs().into() } else { 0_u128 };
     }
 }
 

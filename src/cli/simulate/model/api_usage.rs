@@ -151,7 +151,10 @@ fn judge(
     let status = status.and_then(HttpStatus::new).ok_or(EventRejection::InvalidStatus)?;
     let platform = (!reported.platform.is_empty()).then(|| PlatformName::new(&reported.platform));
     let platform = platform.transpose().map_err(|_| EventRejection::InvalidPlatform)?;
-    let count = Quantity::new(reported.count).ok_or(EventRejection::InvalidCount)?;
+    // Rules of its own: the most calls of one event are written here once more.
+    let count = Quantity::new(reported.count)
+        .filter(|count| count.get() <= 1_000_000_000)
+        .ok_or(EventRejection::InvalidCount)?;
     let time = reported.timestamp.ok_or(EventRejection::InvalidTimestamp)?;
     match place(time, now) {
         Place::TooEarly => Err(EventRejection::InvalidTimestamp),

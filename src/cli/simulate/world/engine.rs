@@ -18,6 +18,7 @@ use crate::{
         catalogs::Catalogs,
         clock::Clock,
         committer::{Committer, CommitterLimits},
+        disk_reserve::DiskReserve,
         product_usage::ProductUsage,
         reports::Reports,
         usage_batches::UsageBatches,
@@ -89,6 +90,7 @@ impl Engine {
             clock,
             QueryLimits::default(),
             spill,
+            DiskReserve::off(),
         )?;
         Ok(Self {
             sled,

@@ -7,7 +7,7 @@ use std::{
 
 use hashbrown::{HashTable, hash_table::Entry as Place};
 
-use super::{RowsError, counts::Counts};
+use super::counts::Counts;
 
 /// Rows in no order, each key once. Keys lie one behind the other: one allocation for all.
 #[derive(Default)]
@@ -31,10 +31,7 @@ const ENTRY_BYTES: usize =
 
 impl Buffer {
     /// Adds counts to the row of a key.
-    ///
-    /// # Errors
-    /// [`RowsError::CountTooLarge`].
-    pub(super) fn add(&mut self, key: &[u8], counts: &Counts) -> Result<(), RowsError> {
+    pub(super) fn add(&mut self, key: &[u8], counts: &Counts) {
         let Self { keys, entries, by_key, hasher } = self;
         let key_at = |at: usize| {
             entries.get(at).and_then(|entry| keys.get(entry.key.clone())).unwrap_or_default()
@@ -47,7 +44,7 @@ impl Buffer {
         match place {
             Place::Occupied(known) => {
                 if let Some(entry) = entries.get_mut(*known.get()) {
-                    entry.counts.add(counts)?;
+                    entry.counts.add(counts);
                 }
             }
             Place::Vacant(place) => {
@@ -57,7 +54,6 @@ impl Buffer {
                 entries.push(Entry { key: begin..keys.len(), counts: *counts });
             }
         }
-        Ok(())
     }
 
     /// Number of rows.

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | day | its number, sign flipped, 4 bytes, big-endian |
 //! | text | UTF-8, then `00`; `00` and `01` in the text are `01 01` and `01 02` |
-//! | count | 8 bytes, big-endian |
+//! | count | 16 bytes, big-endian |
 //!
 //! Descending, every bit is flipped, that of the terminator included. No part is the beginning of another of
 //! its kind, so whole keys compare part by part.
@@ -18,7 +18,7 @@ const ESCAPE: u8 = 1;
 const ESCAPED_OFFSET: u8 = 1;
 
 pub(super) const DAY_BYTES: usize = 4;
-pub(super) const COUNT_BYTES: usize = 8;
+pub(super) const COUNT_BYTES: usize = 16;
 
 pub(super) fn day_bytes(day: UsageDay, direction: Direction) -> [u8; DAY_BYTES] {
     // The calendar has far fewer days than 2^31.
@@ -45,7 +45,7 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str, direction: Direction) {
     orient(out.get_mut(begin..).unwrap_or_default(), direction);
 }
 
-pub(super) fn put_count(out: &mut Vec<u8>, count: u64, direction: Direction) {
+pub(super) fn put_count(out: &mut Vec<u8>, count: u128, direction: Direction) {
     let mut bytes = count.to_be_bytes();
     orient(&mut bytes, direction);
     out.extend_from_slice(&bytes);
@@ -185,8 +185,8 @@ mod tests {
             direction in direction(),
             a in -4_371_587..2_932_897_i64,
             b in -4_371_587..2_932_897_i64,
-            c: u64,
-            d: u64,
+            c: u128,
+            d: u128,
         ) {
             let day = |number| UsageDay::from_number(number).unwrap();
             let key = |number| day_bytes(day(number), direction);

@@ -2,14 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::RowsError;
 use crate::domain::api_usage::StatusClass;
 
 /// Classes of statuses.
 pub(super) const CLASSES: usize = StatusClass::ALL.len();
-
-/// Largest number of calls in one row, all classes together: the vendor's fields have 64 bits and a sign.
-const CALLS_MAX: u64 = i64::MAX.cast_unsigned();
 
 /// What is counted, in the vendor's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,71 +25,54 @@ pub enum Metric {
     Status500,
 }
 
-/// Numbers of calls by class of status; together at most 2^63 − 1.
+/// Numbers of calls by class of status. Sums have 128 bits, which 2^65 events of the largest count do not exceed; they
+/// stay at the largest number rather than fail the rows around them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::service) struct Counts {
-    by_class: [u64; CLASSES],
+    by_class: [u128; CLASSES],
 }
 
 impl Counts {
     /// Counts in the order of [`StatusClass::ALL`].
-    ///
-    /// # Errors
-    /// [`RowsError::CountTooLarge`] if they add up to more than 2^63 − 1.
-    pub(super) fn from_classes(by_class: [u64; CLASSES]) -> Result<Self, RowsError> {
-        by_class
-            .iter()
-            .try_fold(0, |sum: u64, calls| sum.checked_add(*calls))
-            .filter(|sum| *sum <= CALLS_MAX)
-            .map(|_| Self { by_class })
-            .ok_or(RowsError::CountTooLarge)
+    pub(super) fn from_classes(by_class: [u128; CLASSES]) -> Self {
+        Self { by_class }
     }
 
     /// The counts, in the order of [`StatusClass::ALL`].
-    pub(super) fn by_class(&self) -> &[u64; CLASSES] {
+    pub(super) fn by_class(&self) -> &[u128; CLASSES] {
         &self.by_class
     }
 
     /// Counts calls of one class.
-    ///
-    /// # Errors
-    /// [`RowsError::CountTooLarge`]; the counts are as before.
-    pub(super) fn count(&mut self, class: StatusClass, calls: u128) -> Result<(), RowsError> {
-        let calls = u64::try_from(calls).map_err(|_| RowsError::CountTooLarge)?;
-        let mut more = Self::default();
-        if let Some(count) = more.by_class.get_mut(class as usize) {
-            *count = calls;
+    pub(super) fn count(&mut self, class: StatusClass, calls: u128) {
+        if let Some(count) = self.by_class.get_mut(class as usize) {
+            *count = count.saturating_add(calls);
         }
-        self.add(&more)
     }
 
     /// Adds other counts.
-    ///
-    /// # Errors
-    /// [`RowsError::CountTooLarge`]; the counts are as before.
-    pub(super) fn add(&mut self, more: &Self) -> Result<(), RowsError> {
-        let mut sums = self.by_class;
-        for (sum, calls) in sums.iter_mut().zip(more.by_class) {
-            *sum = sum.checked_add(calls).ok_or(RowsError::CountTooLarge)?;
+    pub(super) fn add(&mut self, more: &Self) {
+        for (sum, calls) in self.by_class.iter_mut().zip(more.by_class) {
+            *sum = sum.saturating_add(calls);
         }
-        *self = Self::from_classes(sums)?;
-        Ok(())
     }
 
     /// Calls of one class.
-    pub(in crate::service) fn of(&self, class: StatusClass) -> u64 {
+    pub(in crate::service) fn of(&self, class: StatusClass) -> u128 {
         self.by_class.get(class as usize).copied().unwrap_or_default()
     }
 
-    /// A number of calls as the vendor counts them; at most 2^63 − 1.
-    pub(in crate::service) fn metric(&self, metric: Metric) -> u64 {
+    /// A number of calls as the vendor counts them.
+    pub(in crate::service) fn metric(&self, metric: Metric) -> u128 {
         match metric {
-            Metric::Requests => self.by_class.iter().sum(),
+            Metric::Requests => {
+                self.by_class.iter().fold(0, |sum, calls| sum.saturating_add(*calls))
+            }
             Metric::Status200 => self.of(StatusClass::Success),
             Metric::Status300 => self.of(StatusClass::Redirection),
-            Metric::Status400 => {
-                self.of(StatusClass::ClientError) + self.of(StatusClass::TooManyRequests)
-            }
+            Metric::Status400 => self
+                .of(StatusClass::ClientError)
+                .saturating_add(self.of(StatusClass::TooManyRequests)),
             Metric::Status429 => self.of(StatusClass::TooManyRequests),
             Metric::Status500 => self.of(StatusClass::ServerError),
         }
@@ -109,7 +88,7 @@ mod tests {
         let mut counts = Counts::default();
         for (class, calls) in StatusClass::ALL.into_iter().zip([1, 10, 100, 1_000, 10_000, 100_000])
         {
-            counts.count(class, calls).unwrap();
+            counts.count(class, calls);
         }
         for (metric, expected) in [
             (Metric::Requests, 111_111),
@@ -124,18 +103,19 @@ mod tests {
     }
 
     #[test]
-    fn all_classes_together_have_63_bits() {
+    fn sums_pass_64_bits_and_stay_at_the_largest_number() {
+        let largest = u128::from(u64::MAX);
         let mut counts = Counts::default();
-        let max = u128::from(CALLS_MAX);
-        counts.count(StatusClass::Success, max - 1).unwrap();
-        counts.count(StatusClass::ServerError, 1).unwrap();
-        assert_eq!(counts.metric(Metric::Requests), CALLS_MAX);
-        let before = counts;
-        for calls in [1, max, u128::from(u64::MAX), u128::MAX] {
-            for class in StatusClass::ALL {
-                assert!(matches!(counts.count(class, calls), Err(RowsError::CountTooLarge)));
-            }
+        for class in StatusClass::ALL {
+            counts.count(class, largest);
+            counts.count(class, largest);
         }
-        assert_eq!(counts, before);
+        assert_eq!(counts.metric(Metric::Status429), 2 * largest);
+        assert_eq!(counts.metric(Metric::Status400), 4 * largest);
+        assert_eq!(counts.metric(Metric::Requests), 12 * largest);
+        let full = Counts::from_classes([u128::MAX; CLASSES]);
+        counts.add(&full);
+        assert_eq!(counts, full);
+        assert_eq!(counts.metric(Metric::Requests), u128::MAX);
     }
 }

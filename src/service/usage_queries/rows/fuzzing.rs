@@ -48,9 +48,12 @@ pub(in crate::service) fn plan(choices: &mut Choices<'_>) -> RowPlan {
 }
 
 fn counts(choices: &mut Choices<'_>) -> Counts {
-    let by_class =
-        [(); CLASSES].map(|()| if choices.once_in(2) { choices.number() >> 4 } else { 0 });
-    Counts::from_classes(by_class).expect("six numbers of 60 bits")
+    let by_class = [(); CLASSES].map(|()| match choices.pick(8) {
+        0..4 => 0,
+        4 => u128::from(choices.number()) << choices.pick(64),
+        _ => choices.number().into(),
+    });
+    Counts::from_classes(by_class)
 }
 
 fn key_of(layout: &KeyLayout, row: &Row) -> Vec<u8> {

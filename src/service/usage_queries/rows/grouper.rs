@@ -91,7 +91,8 @@ impl<'a> RowGrouper<'a> {
             self.day = Some(day);
             self.begin_day(self.plan.bucket.first_day(day))?;
         }
-        self.counts.count(class, total.quantity)
+        self.counts.count(class, total.quantity);
+        Ok(())
     }
 
     /// Sorts the rows and hands them over in pages, each with the number of its first row (from 0); answers

@@ -15,7 +15,7 @@ use super::{
 /// Gives every row of a file once, in the order of their keys. Holds `buffer_bytes` for every run.
 ///
 /// # Errors
-/// [`RowsError::Spill`], [`RowsError::CountTooLarge`], [`RowsError::Cancelled`] and whatever `visit` says.
+/// [`RowsError::Spill`], [`RowsError::Cancelled`] and whatever `visit` says.
 pub(super) fn merge<E: From<RowsError>>(
     file: &SpillFile,
     buffer_bytes: usize,
@@ -32,7 +32,7 @@ pub(super) fn merge<E: From<RowsError>>(
             return Err(RowsError::Cancelled.into());
         }
         match &mut sum {
-            Some(sum) if key == least.0.key() => sum.add(least.0.counts())?,
+            Some(sum) if key == least.0.key() => sum.add(least.0.counts()),
             _ => {
                 if let Some(sum) = sum {
                     visit(&key, &sum)?;

@@ -18,6 +18,8 @@
 
 use std::io;
 
+use crate::service::disk_reserve::BelowReserve;
+
 mod buffer;
 mod component;
 mod counts;
@@ -50,9 +52,6 @@ pub(in crate::service) enum RowsError {
         /// Rows allowed.
         rows_max: u64,
     },
-    /// The counts of a row add up to more than 2^63 − 1.
-    #[error("the calls of a row exceed 63 bits")]
-    CountTooLarge,
     /// The texts of a row do not fit a page. Identifiers and names within their limits always do.
     #[error("a row has {bytes} bytes of text, at most {bytes_max} are allowed")]
     RowTooLong {
@@ -64,6 +63,9 @@ pub(in crate::service) enum RowsError {
     /// The temporary file cannot be made, written or read.
     #[error("the temporary file of a sort failed")]
     Spill(#[source] io::Error),
+    /// Less of the disk is free than is reserved for usage, and the sort needs a file.
+    #[error(transparent)]
+    BelowReserve(#[from] BelowReserve),
     /// A page, or the temporary file, does not hold what was written; or the page belongs to another plan.
     #[error("a page of rows is damaged")]
     Damaged,

@@ -11,20 +11,23 @@ use super::{
 };
 
 /// Longest key of a row, in bytes: with its counts, it fits a page of its own.
-pub(super) const ROW_KEY_BYTES_MAX: usize = 5_900;
+pub(super) const ROW_KEY_BYTES_MAX: usize = 5_870;
 
 /// Longest key of a sort in which counts take part: all six metrics.
 const SORT_KEY_BYTES_MAX: usize = ROW_KEY_BYTES_MAX + 6 * COUNT_BYTES;
 
+/// Most bytes of a count: seven bits each.
+const COUNT_VARINT_BYTES_MAX: usize = (u128::BITS as usize).div_ceil(7);
+
 /// Most bytes that a row takes beside its key.
-pub(super) const OVERHEAD_BYTES_MAX: usize = 2 + 2 + 1 + CLASSES * 9;
+pub(super) const OVERHEAD_BYTES_MAX: usize = 2 + 2 + 1 + CLASSES * COUNT_VARINT_BYTES_MAX;
 
 /// Appends a row that follows the row with the key `before` (empty at the beginning).
 pub(super) fn put_record(out: &mut Vec<u8>, before: &[u8], key: &[u8], counts: &Counts) {
     let shared = shared_bytes(before, key);
     let suffix = key.get(shared..).unwrap_or_default();
-    put_varint(out, shared as u64);
-    put_varint(out, suffix.len() as u64);
+    put_varint(out, shared as u128);
+    put_varint(out, suffix.len() as u128);
     out.extend_from_slice(suffix);
     let by_class = counts.by_class();
     let mask =
@@ -59,7 +62,7 @@ pub(super) fn take_record(input: &mut impl Read, key: &mut Vec<u8>) -> io::Resul
             *calls = take_varint(input)?;
         }
     }
-    Counts::from_classes(by_class).map_err(|_| io::ErrorKind::InvalidData.into())
+    Ok(Counts::from_classes(by_class))
 }
 
 fn shared_bytes(before: &[u8], key: &[u8]) -> usize {
@@ -70,11 +73,22 @@ fn shared_bytes(before: &[u8], key: &[u8]) -> usize {
     by_words + rest(before).zip(rest(key)).take_while(|(a, b)| a == b).count()
 }
 
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+fn put_varint(out: &mut Vec<u8>, value: u128) {
+    let mut value = value;
+    // Nearly all numbers are small, and so wide a shift is slow.
+    let mut narrow = loop {
+        match u64::try_from(value) {
+            Ok(narrow) => break narrow,
+            Err(_) => {
+                out.push(value.to_le_bytes()[0] | 0x80);
+                value >>= 7;
+            }
+        }
+    };
     loop {
-        let low = value.to_le_bytes()[0] & 0x7f;
-        value >>= 7;
-        if value == 0 {
+        let low = narrow.to_le_bytes()[0] & 0x7f;
+        narrow >>= 7;
+        if narrow == 0 {
             out.push(low);
             return;
         }
@@ -82,11 +96,19 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     }
 }
 
-fn take_varint(input: &mut impl Read) -> io::Result<u64> {
-    let mut value = 0;
-    for shift in (0..u64::BITS).step_by(7) {
+fn take_varint(input: &mut impl Read) -> io::Result<u128> {
+    let mut narrow = 0;
+    for shift in (0..NARROW_BITS).step_by(7) {
         let byte = take_byte(input)?;
-        let bits = u64::from(byte & 0x7f);
+        narrow |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(narrow.into());
+        }
+    }
+    let mut value = u128::from(narrow);
+    for shift in (NARROW_BITS..u128::BITS).step_by(7) {
+        let byte = take_byte(input)?;
+        let bits = u128::from(byte & 0x7f);
         if bits << shift >> shift != bits {
             break;
         }
@@ -97,6 +119,9 @@ fn take_varint(input: &mut impl Read) -> io::Result<u64> {
     }
     Err(io::ErrorKind::InvalidData.into())
 }
+
+/// Bits of a number that fit 64 bits without a look at the last ones.
+const NARROW_BITS: u32 = 63;
 
 /// A length that at least may be one.
 fn take_length(input: &mut impl Read) -> io::Result<usize> {
@@ -123,13 +148,13 @@ mod tests {
         #[test]
         fn records_read_back(
             rows in prop::collection::vec((prop::collection::vec(0..3_u8, 0..40), any::<[u32; 6]>()), 0..20),
-            large in 0..=i64::MAX.cast_unsigned(),
+            large: u128,
         ) {
             let mut bytes = Vec::new();
             let mut before = Vec::new();
             let counts = |classes: [u32; 6]| match classes {
-                [0, ..] => Counts::from_classes([0, 0, large, 0, 0, 0]).unwrap(),
-                classes => Counts::from_classes(classes.map(|calls| u64::from(calls / 2))).unwrap(),
+                [0, ..] => Counts::from_classes([0, 0, large, 0, large >> 65, 0]),
+                classes => Counts::from_classes(classes.map(u128::from)),
             };
             for (key, classes) in &rows {
                 put_record(&mut bytes, &before, key, &counts(*classes));
@@ -156,17 +181,19 @@ mod tests {
     #[test]
     fn the_largest_record_keeps_to_its_bounds() {
         let mut bytes = Vec::new();
-        let sixth = i64::MAX.cast_unsigned() / 6;
-        let counts = Counts::from_classes([sixth; 6]).unwrap();
+        let counts = Counts::from_classes([u128::MAX; CLASSES]);
         put_record(&mut bytes, b"", &[7; ROW_KEY_BYTES_MAX], &counts);
         assert!(bytes.len() <= ROW_KEY_BYTES_MAX + OVERHEAD_BYTES_MAX);
     }
 
     #[test]
-    fn numbers_past_64_bits_are_refused() {
-        let nine = [0xff; 9];
-        let number = |last: u8| take_varint(&mut &[&nine[..], &[last]].concat()[..]).ok();
-        assert_eq!(number(1), Some(u64::MAX));
-        assert_eq!((number(2), number(0x81)), (None, None));
+    fn numbers_past_128_bits_are_refused() {
+        let eighteen = [0xff; 18];
+        let number = |last: u8| take_varint(&mut &[&eighteen[..], &[last]].concat()[..]).ok();
+        assert_eq!(number(3), Some(u128::MAX));
+        assert_eq!((number(4), number(0x83)), (None, None));
+        let mut written = Vec::new();
+        put_varint(&mut written, u128::MAX);
+        assert_eq!(written.len(), COUNT_VARINT_BYTES_MAX);
     }
 }

@@ -4,13 +4,15 @@ use std::{
     fs::File,
     io::{self, BufReader, Read},
     os::unix::fs::FileExt as _,
-    path::Path,
+    sync::Arc,
 };
 
 use super::{
+    RowsError, SpillOptions,
     counts::Counts,
     record::{put_record, take_record},
 };
+use crate::service::disk_reserve::DiskReserve;
 
 /// Bytes written at once.
 const WRITE_BYTES: usize = 64 * 1024;
@@ -18,6 +20,7 @@ const WRITE_BYTES: usize = 64 * 1024;
 /// The file and what is in it.
 pub(super) struct SpillFile {
     file: File,
+    disk: Arc<DiskReserve>,
     bytes: u64,
     runs: Vec<Run>,
 }
@@ -29,8 +32,13 @@ struct Run {
 }
 
 impl SpillFile {
-    pub(super) fn create(directory: &Path) -> io::Result<Self> {
-        Ok(Self { file: tempfile::tempfile_in(directory)?, bytes: 0, runs: Vec::new() })
+    /// Makes an empty file.
+    ///
+    /// # Errors
+    /// [`RowsError::Spill`].
+    pub(super) fn create(options: &SpillOptions) -> Result<Self, RowsError> {
+        let file = tempfile::tempfile_in(&options.directory).map_err(RowsError::Spill)?;
+        Ok(Self { file, disk: Arc::clone(&options.disk), bytes: 0, runs: Vec::new() })
     }
 
     /// Number of runs.
@@ -74,7 +82,10 @@ pub(super) struct RunWriter<'a> {
 
 impl RunWriter<'_> {
     /// Appends a row; keys ascend.
-    pub(super) fn push(&mut self, key: &[u8], counts: &Counts) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// [`RowsError::Spill`], [`RowsError::BelowReserve`].
+    pub(super) fn push(&mut self, key: &[u8], counts: &Counts) -> Result<(), RowsError> {
         debug_assert!(self.rows == 0 || *self.before < *key, "the keys of a run ascend");
         put_record(&mut self.unwritten, &self.before, key, counts);
         self.before.clear();
@@ -84,7 +95,10 @@ impl RunWriter<'_> {
     }
 
     /// Completes the run.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// [`RowsError::Spill`], [`RowsError::BelowReserve`].
+    pub(super) fn finish(mut self) -> Result<(), RowsError> {
         self.write()?;
         let run = Run { begin: self.begin, end: self.file.bytes, rows: self.rows };
         self.file.runs.push(run);
@@ -96,8 +110,10 @@ impl RunWriter<'_> {
         self.rows
     }
 
-    fn write(&mut self) -> io::Result<()> {
-        self.file.file.write_all_at(&self.unwritten, self.file.bytes)?;
+    fn write(&mut self) -> Result<(), RowsError> {
+        self.file.disk.check()?;
+        let written = self.file.file.write_all_at(&self.unwritten, self.file.bytes);
+        written.map_err(RowsError::Spill)?;
         self.file.bytes += self.unwritten.len() as u64;
         self.unwritten.clear();
         Ok(())

@@ -7,10 +7,14 @@
 
 use std::{
     path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{RowsError, buffer::Buffer, counts::Counts, merge::merge, run::SpillFile};
+use crate::service::disk_reserve::DiskReserve;
 
 /// Memory of a sort unless the caller says otherwise.
 pub(in crate::service) const SORT_MEMORY_BYTES_DEFAULT: usize = 8 * 1024 * 1024;
@@ -28,6 +32,8 @@ pub(in crate::service) struct SpillOptions {
     pub(in crate::service) directory: PathBuf,
     /// How many bytes of rows are kept in memory.
     pub(in crate::service) memory_bytes: usize,
+    /// Files are only written above the reserve of the disk that they are on.
+    pub(in crate::service) disk: Arc<DiskReserve>,
 }
 
 /// Sorts and adds up.
@@ -50,7 +56,7 @@ impl<'a> Sorter<'a> {
     /// [`RowsError`], except [`RowsError::Damaged`]. Nothing can be added afterwards.
     pub(super) fn add(&mut self, key: &[u8], counts: &Counts) -> Result<(), RowsError> {
         self.check_cancelled()?;
-        self.buffer.add(key, counts)?;
+        self.buffer.add(key, counts);
         self.check_rows(self.buffer.rows() as u64)?;
         if self.buffer.bytes() > self.options.memory_bytes { self.spill() } else { Ok(()) }
     }
@@ -87,14 +93,14 @@ impl<'a> Sorter<'a> {
     fn spill(&mut self) -> Result<(), RowsError> {
         let mut file = match self.spilled.take() {
             Some(file) => file,
-            None => SpillFile::create(&self.options.directory).map_err(RowsError::Spill)?,
+            None => SpillFile::create(self.options)?,
         };
         let mut run = file.begin_run();
         for (key, counts) in self.buffer.sorted() {
             self.check_cancelled()?;
-            run.push(key, counts).map_err(RowsError::Spill)?;
+            run.push(key, counts)?;
         }
-        run.finish().map_err(RowsError::Spill)?;
+        run.finish()?;
         self.buffer.clear();
         if file.runs() >= RUNS_MAX {
             file = self.merged(&file)?;
@@ -105,14 +111,14 @@ impl<'a> Sorter<'a> {
 
     /// All runs of a file as the one run of another.
     fn merged(&self, file: &SpillFile) -> Result<SpillFile, RowsError> {
-        let mut merged = SpillFile::create(&self.options.directory).map_err(RowsError::Spill)?;
+        let mut merged = SpillFile::create(self.options)?;
         let mut run = merged.begin_run();
         merge(file, self.read_bytes(), self.cancelled, |key, counts| {
-            run.push(key, counts).map_err(RowsError::Spill)?;
+            run.push(key, counts)?;
             // Rows only ever become more: too many here are too many in the end.
             self.check_rows(run.rows())
         })?;
-        run.finish().map_err(RowsError::Spill)?;
+        run.finish()?;
         Ok(merged)
     }
 
@@ -138,18 +144,19 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::service::disk_reserve::{ManualDiskSpace, ReserveSize};
 
     fn one() -> Counts {
-        Counts::from_classes([0, 1, 0, 0, 0, 0]).unwrap()
+        Counts::from_classes([0, 1, 0, 0, 0, 0])
     }
 
     fn options(memory_bytes: usize) -> SpillOptions {
-        SpillOptions { directory: std::env::temp_dir(), memory_bytes }
+        SpillOptions { directory: std::env::temp_dir(), memory_bytes, disk: DiskReserve::off() }
     }
 
     #[test]
     fn without_a_full_buffer_there_is_no_file() {
-        let options = SpillOptions { directory: "/nowhere".into(), memory_bytes: 100_000 };
+        let options = SpillOptions { directory: "/nowhere".into(), ..options(100_000) };
         let cancelled = AtomicBool::new(false);
         let mut sorter = Sorter::new(&options, 10, &cancelled);
         for key in ["b", "a", "b"] {
@@ -174,7 +181,7 @@ mod tests {
         let options = options(1_000);
         let cancelled = AtomicBool::new(false);
         let mut sorter = Sorter::new(&options, 1_000, &cancelled);
-        let mut expected: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+        let mut expected: BTreeMap<Vec<u8>, u128> = BTreeMap::new();
         let mut passes = 0;
         let mut runs_before = 0;
         for number in 0..20_000_u64 {
@@ -211,16 +218,17 @@ mod tests {
     }
 
     #[test]
-    fn sums_that_overflow_are_noticed_in_memory_and_in_a_merge() {
-        let half = Counts::from_classes([0, 0, 0, 1 << 62, 0, 0]).unwrap();
-        for memory_bytes in [100_000, 0] {
-            let options = options(memory_bytes);
-            let cancelled = AtomicBool::new(false);
-            let mut sorter = Sorter::new(&options, 100, &cancelled);
-            let added = sorter.add(b"a", &half).and_then(|()| sorter.add(b"a", &half));
-            let finished = added.and_then(|()| sorter.finish(|_, _| Ok(())));
-            assert!(matches!(finished, Err(RowsError::CountTooLarge)));
-        }
+    fn spilling_below_the_reserve_is_an_error() {
+        let disk = Arc::new(ManualDiskSpace::new(1, 100));
+        let disk = Arc::new(DiskReserve::new(disk, ReserveSize::Bytes(2)));
+        let cancelled = AtomicBool::new(false);
+        let options = SpillOptions { disk, ..options(100_000) };
+        let mut sorter = Sorter::new(&options, 10, &cancelled);
+        sorter.add(b"a", &one()).unwrap();
+        sorter.finish(|_, _| Ok::<_, RowsError>(())).unwrap();
+        let options = SpillOptions { memory_bytes: 0, ..options };
+        let mut sorter = Sorter::new(&options, 10, &cancelled);
+        assert!(matches!(sorter.add(b"a", &one()), Err(RowsError::BelowReserve(_))));
     }
 
     #[test]

@@ -4,18 +4,18 @@ use super::*;
 
 /// All rows of a plan, in order.
 pub(super) fn naive(plan: &RowPlan, added: &[Added]) -> Vec<Row> {
-    type Sums = BTreeMap<StatusClass, u64>;
+    type Sums = BTreeMap<StatusClass, u128>;
     let mut groups: BTreeMap<(Option<civil::Date>, Vec<String>), Sums> = BTreeMap::new();
     for (series, day, class, calls) in added {
         let values = plan.columns.iter().map(|column| value(*column, series)).collect();
         let sums = groups.entry((first_date(plan.bucket, day.date()), values)).or_default();
-        *sums.entry(*class).or_default() += calls;
+        *sums.entry(*class).or_default() += u128::from(*calls);
     }
     let mut rows: Vec<Row> = groups
         .into_iter()
         .map(|((date, values), sums)| {
             let of = |class| sums.get(&class).copied().unwrap_or_default();
-            let counts = Counts::from_classes(StatusClass::ALL.map(of)).unwrap();
+            let counts = Counts::from_classes(StatusClass::ALL.map(of));
             Row { date, values, counts }
         })
         .collect();
@@ -71,7 +71,7 @@ fn compare(plan: &RowPlan, a: &Row, b: &Row) -> Ordering {
     a.date.cmp(&b.date).then_with(|| a.values.cmp(&b.values))
 }
 
-fn number(metric: Metric, row: &Row) -> u64 {
+fn number(metric: Metric, row: &Row) -> u128 {
     let of = |classes: &[StatusClass]| classes.iter().map(|class| row.counts.of(*class)).sum();
     match metric {
         Metric::Requests => of(&StatusClass::ALL),
