@@ -5,6 +5,7 @@ pub mod access;
 pub mod access_log;
 pub mod api_usage;
 mod arguments;
+mod as_of;
 pub mod assets;
 pub mod audit;
 pub mod backups;
@@ -20,6 +21,7 @@ mod page;
 pub mod product_usage;
 pub mod reports;
 pub mod retention;
+mod sealing;
 pub mod store_reads;
 #[cfg(test)]
 mod testing;

@@ -147,6 +147,35 @@ fn check(directory: &Path) {
     assert_eq!((name, catalog.size().products), (organization("alpha"), 3));
 }
 
+/// A store from before there was an index of chunks goes on, and lists what is from before and after.
+#[test]
+fn store_without_chunk_index_lists_old_and_new_records() {
+    for directory in stores_of(&["v1", "v2"], "", |_| {}) {
+        let mut options = StoreOptions::new(directory.path());
+        options.memtable_keys_max = 40;
+        for first in (0..200).step_by(50) {
+            // Each time with checkpoints, and an end of the log to replay.
+            let store = SledStore::open(options.clone()).unwrap();
+            for number in first..first + 50 {
+                let new = record(1000 + number, "gb-hour", 1, now());
+                commit(&store, submission("alpha", vec![new]), now()).unwrap();
+            }
+            let expected = 200 + usize::try_from(first).unwrap() + 50;
+            assert_eq!(all_records(&store, "alpha", 33).len(), expected);
+            assert_eq!(all_records(&store, "beta", 33).len(), 100);
+            while !store.is_idle() {
+                std::thread::yield_now();
+            }
+        }
+        is_sound(directory.path());
+        let again = restored(directory.path());
+        let store = SledStore::open(StoreOptions::new(again.path())).unwrap();
+        assert_eq!(all_records(&store, "alpha", 33).len(), 400);
+        drop(store);
+        is_sound(again.path());
+    }
+}
+
 const BATCHES: i64 = 12;
 
 fn asset(number: i64) -> Asset {

@@ -5,6 +5,7 @@ use super::{
     options::StoreOptions, organizations::Organizations, retention::Retention,
     rollup::layer::Rollups, state::State,
 };
+use crate::domain::usage::LogSequence;
 
 pub(super) struct Core {
     pub(super) engine: Engine,
@@ -14,6 +15,8 @@ pub(super) struct Core {
     pub(super) organizations: Organizations,
     pub(super) index: Index,
     pub(super) rollups: Rollups,
+    /// The chunk index knows every chunk after this sequence, and none up to it.
+    pub(super) chunks_indexed_after: LogSequence,
     pub(super) state: State,
     pub(super) retention: Retention,
 }

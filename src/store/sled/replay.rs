@@ -44,7 +44,8 @@ impl Replay<'_> {
             }
         }
         let mut deltas = Vec::new();
-        for addition in derived::additions(entry)? {
+        // What is replayed comes after a checkpoint, and all of that is in the chunk index.
+        for addition in derived::additions(entry, LogSequence(0))? {
             if self.included_through(&addition.0)? < sequence {
                 deltas.push(addition);
             }

@@ -26,7 +26,7 @@ use crate::{
                 log_nanos,
             },
             organizations::OrganizationNumber,
-            rollup::row::RowKey,
+            rollup::{chunk_index, row::RowKey},
         },
     },
 };
@@ -47,6 +47,8 @@ pub(super) struct Writing {
     chunks: ChunkWriter,
     dimensions: Numbered<Dimension>,
     gained: HashMap<(usize, QuarterHour), Total>,
+    // How many records each chunk holds of which organization, in the order of the chunks.
+    held: Vec<(LogSequence, OrganizationNumber, u64)>,
 }
 
 impl Writing {
@@ -56,6 +58,7 @@ impl Writing {
             chunks: ChunkWriter::new(first, stored_time)?,
             dimensions: Numbered::new(),
             gained: HashMap::new(),
+            held: Vec::new(),
         })
     }
 
@@ -99,7 +102,8 @@ impl Writing {
                         None => Decision::Accepted,
                     };
                 };
-                if let Some(first) = live.insert_new(key, self.chunks.next_sequence()) {
+                let sequence = self.chunks.next_sequence();
+                if let Some(first) = live.insert_new(key, sequence) {
                     return stored(first);
                 }
                 // Few SKUs per submission: a short list beats hashing every record's dimension.
@@ -111,7 +115,7 @@ impl Writing {
                         dimension
                     }
                 };
-                self.accept(dimension, record);
+                self.accept(sequence, dimension, record);
                 Decision::Accepted
             })
             .collect()
@@ -137,19 +141,26 @@ impl Writing {
         self.dimensions.number_of((organization, target, sku, client), is_same, make)
     }
 
-    fn accept(&mut self, number: usize, record: &UsageRecord) {
+    fn accept(&mut self, sequence: LogSequence, number: usize, record: &UsageRecord) {
         let Some(dimension) = self.dimensions.list.get(number) else { return };
+        let organization = dimension.organization;
         let nanos = log_nanos(record.usage_time).expect("settle_all represented it before");
         self.chunks.push(number, dimension, record.uuid, record.quantity, nanos);
         let total = self.gained.entry((number, QuarterHour::of(record.usage_time))).or_default();
         total
             .add(Total::of(record.quantity))
             .expect("a group is far too small to overflow a total");
+        // Nearly always the last one: records come by submission.
+        let mut of_chunk = self.held.iter_mut().rev().take_while(|(at, ..)| *at == sequence);
+        match of_chunk.find(|(_, of, _)| *of == organization) {
+            Some((.., records)) => *records += 1,
+            None => self.held.push((sequence, organization, 1)),
+        }
     }
 
     /// What is to be written, and the sequence after it.
     pub(super) fn finish(self) -> Result<(NewEntries, LogSequence), StoreError> {
-        let Self { chunks, dimensions, gained } = self;
+        let Self { chunks, dimensions, gained, held } = self;
         let (values, next) = chunks.finish();
         let mut new = NewEntries { values, ..NewEntries::default() };
         for ((number, quarter), total) in gained {
@@ -157,6 +168,9 @@ impl Writing {
             let (day, slot) = quarter.day_and_slot();
             let row = RowKey::new(dimension.organization, &dimension.series, day)?;
             new.deltas.push((row, slot, total));
+        }
+        for (sequence, organization, records) in held {
+            new.deltas.push(chunk_index::addition(organization, sequence, records)?);
         }
         Ok((new, next))
     }
