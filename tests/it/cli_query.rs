@@ -178,7 +178,7 @@ async fn records_are_printed_in_order_of_arrival() {
     );
 
     let one = records(&["get", "00000000-0000-4000-8000-000000000002"]).ok();
-    assert!(one.contains("requests") && one.contains("sequence"), "{one}");
+    assert!(one.contains("requests") && one.contains("stored"), "{one}");
     records(&["get", "00000000-0000-4000-8000-00000000000f"]).fails(1, &["not found"]);
     records(&["get", "nonsense"]).fails(1, &["uuid: "]);
     server.stop().await;
