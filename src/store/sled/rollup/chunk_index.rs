@@ -181,8 +181,9 @@ mod tests {
     #[test]
     fn chunks_are_found_in_memory_on_disk_and_in_both() {
         let directory = tempfile::tempdir().unwrap();
-        let engine = Engine::open(&StoreOptions::new(directory.path())).unwrap();
-        let rollups = Rollups::default();
+        let options = StoreOptions::new(directory.path());
+        let engine = Engine::open(&options).unwrap();
+        let rollups = Rollups::new(&options);
         // Edges of slots and rows, and a row in between that is empty.
         let chunks = [1, 127, 128, 129, 16_383, 16_384, 16_511, 70_000, 70_001];
         assert!(found(&engine, &rollups, 0).is_empty());
@@ -194,7 +195,7 @@ mod tests {
             let frozen = (at % 3 == 1).then(|| rollups.freeze());
             assert_eq!(found(&engine, &rollups, 0), chunks[..=at], "frozen");
             if let Some(frozen) = frozen {
-                checkpoint::write_layer(&engine, &rollups, &frozen).unwrap();
+                checkpoint::write_layers(&engine, &rollups, &frozen).unwrap();
                 assert_eq!(found(&engine, &rollups, 0), chunks[..=at], "written");
                 rollups.forget(&frozen);
             }
