@@ -16,10 +16,10 @@ use super::{
     },
     status,
 };
-use crate::service::reports::Reports;
+use crate::service::{ServiceError, reports::Reports};
 
-/// Response metadata: the last log sequence that an export includes.
-const THROUGH_METADATA: &str = "meterd-through-sequence";
+/// Response metadata: the moment up to which an export has everything.
+const AS_OF_METADATA: &str = "meterd-as-of";
 
 /// Serves `meterd.v1.UsageReportService`.
 #[derive(Debug, Clone)]
@@ -67,8 +67,10 @@ impl UsageReportService for UsageReportHandler {
         let principal = principal(&request)?;
         let query = report::export_query_from_proto(request.into_inner());
         let export =
-            self.reports.export(&principal.caller, &query).map_err(status::from_service)?;
-        let through = MetadataValue::from(export.through().0);
+            self.reports.export(&principal.caller, query).await.map_err(status::from_service)?;
+        let as_of: MetadataValue<_> = export.as_of().parse().map_err(|_| {
+            status::from_service(ServiceError::Internal("an as_of that is no header".into()))
+        })?;
         let pages = stream::try_unfold(export, |mut export| async {
             let page = export.next().await.map_err(status::from_service)?;
             Ok::<_, Status>(page.map(|page| (page, export)))
@@ -77,7 +79,7 @@ impl UsageReportService for UsageReportHandler {
             stream::iter(page.into_iter().map(|record| Ok(report::exported_to_proto(&record))))
         });
         let mut response = Response::new(records.try_flatten().boxed());
-        response.metadata_mut().insert(THROUGH_METADATA, through);
+        response.metadata_mut().insert(AS_OF_METADATA, as_of);
         Ok(response)
     }
 

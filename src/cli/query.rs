@@ -188,7 +188,7 @@ pub(super) async fn fetch(
             rows: page.rows,
             total_quantity: page.total_quantity,
             total_count: page.total_record_count,
-            as_of_sequence: page.as_of_sequence,
+            as_of: page.as_of,
         });
         if request.page_token.is_empty() {
             return Ok(report);

@@ -88,11 +88,10 @@ pub(super) struct PrintedRecord<'a> {
     timestamp: String,
     stored_time: String,
     client_id: &'a str,
-    log_sequence: u64,
 }
 
 /// Their names.
-pub(super) const COLUMNS: [&str; 9] = [
+pub(super) const COLUMNS: [&str; 8] = [
     "uuid",
     "product_id",
     "product_instance_id",
@@ -101,7 +100,6 @@ pub(super) const COLUMNS: [&str; 9] = [
     "timestamp",
     "stored_time",
     "client_id",
-    "log_sequence",
 ];
 
 impl RecordsCommand {
@@ -176,9 +174,9 @@ fn print(form: RecordForm, records: &[UsageRecord], header: bool) -> CommandResu
                 "client_id" => "client",
                 "timestamp" => "used",
                 "stored_time" => "stored",
-                other => other.trim_start_matches("log_"),
+                other => other,
             });
-            let mut table = table::table(&columns, &["quantity", "sequence"]);
+            let mut table = table::table(&columns, &["quantity"]);
             for record in records {
                 table.add_row(row(record, &record.product_id));
             }
@@ -210,7 +208,6 @@ pub(super) fn printed(record: &UsageRecord) -> PrintedRecord<'_> {
         timestamp: wire_time::text(record.usage_time.as_ref()),
         stored_time: wire_time::text(record.stored_time.as_ref()),
         client_id: &record.client_id,
-        log_sequence: record.log_sequence,
     }
 }
 
@@ -229,6 +226,5 @@ fn row(record: &UsageRecord, product: &str) -> Vec<String> {
         wire_time::text(record.usage_time.as_ref()),
         wire_time::text(record.stored_time.as_ref()),
         record.client_id.clone(),
-        record.log_sequence.to_string(),
     ]
 }

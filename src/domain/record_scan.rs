@@ -68,6 +68,8 @@ pub struct RecordPage {
     pub records: Vec<StoredRecord>,
     /// Where the next page begins; `None` at the end of the log.
     pub next: Option<RecordPosition>,
-    /// The last of those that are no longer kept, if any was dropped.
+    /// The last of those that are no longer kept, if any was dropped: of all organizations, and so for none of them to see.
     pub dropped: Option<DroppedThrough>,
+    /// Records stored before this may be gone, and none that was stored later; `None` if all are kept.
+    pub kept_from: Option<Timestamp>,
 }

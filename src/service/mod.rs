@@ -5,6 +5,7 @@ pub mod access;
 pub mod access_log;
 pub mod api_usage;
 mod arguments;
+mod as_of;
 pub mod assets;
 pub mod audit;
 pub mod backups;
@@ -22,6 +23,7 @@ pub mod product_usage;
 pub mod rate_limiter;
 pub mod reports;
 pub mod retention;
+mod sealing;
 pub mod store_reads;
 #[cfg(test)]
 mod testing;

@@ -22,7 +22,7 @@ use crate::{
         catalog::{Catalog, CatalogDifference, Product, ProductInstance, Sku, State},
         id::{AssetId, BatchId, ClientId, OrganizationId, ProductId, ProductInstanceId, SkuId},
         quantity::Quantity,
-        record_scan::{RecordPage, RecordScan},
+        record_scan::{RecordPage, RecordPosition, RecordScan},
         totals::TotalsQuery,
         usage::{LogSequence, StoredRecord, Submission, UsageRecord, UsageTarget},
     },
@@ -294,6 +294,14 @@ impl UsageStore for TestStore {
         uuid: Uuid,
     ) -> Result<Option<StoredRecord>, StoreError> {
         self.memory.find(organization, uuid)
+    }
+
+    fn position(
+        &self,
+        organization: &OrganizationId,
+        uuid: Uuid,
+    ) -> Result<Option<RecordPosition>, StoreError> {
+        self.memory.position(organization, uuid)
     }
 
     fn original(

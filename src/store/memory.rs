@@ -299,6 +299,15 @@ impl UsageStore for MemoryStore {
         Ok(index.and_then(|index| state.records.get(*index)).cloned())
     }
 
+    fn position(
+        &self,
+        organization: &OrganizationId,
+        uuid: Uuid,
+    ) -> Result<Option<RecordPosition>, StoreError> {
+        let found = self.find(organization, uuid)?;
+        Ok(found.map(|stored| RecordPosition { sequence: stored.sequence, index: 0 }))
+    }
+
     fn original(
         &self,
         organization: &OrganizationId,
@@ -313,10 +322,10 @@ impl UsageStore for MemoryStore {
     fn scan(&self, scan: &RecordScan) -> Result<RecordPage, StoreError> {
         let state = self.state.read();
         let mut page = RecordPage::default();
-        let wanted = state
-            .records
-            .iter()
-            .filter(|stored| stored.sequence >= scan.from.sequence && scan.matches(stored));
+        let wanted = state.records.iter().filter(|stored| {
+            RecordPosition { sequence: stored.sequence, index: 0 } >= scan.from
+                && scan.matches(stored)
+        });
         for stored in wanted {
             if page.records.len() == scan.records_max {
                 page.next = Some(RecordPosition { sequence: stored.sequence, index: 0 });

@@ -45,7 +45,7 @@ use crate::domain::{
     catalog::{Catalog, CatalogDifference},
     id::{AssetId, BatchId, ClientId, OrganizationId},
     quantity::Total,
-    record_scan::{RecordPage, RecordScan},
+    record_scan::{RecordPage, RecordPosition, RecordScan},
     totals::{Series, TotalsQuery},
     usage::{LogSequence, StoredRecord},
 };
@@ -137,6 +137,16 @@ pub trait UsageStore: Send + Sync + 'static {
         organization: &OrganizationId,
         uuid: Uuid,
     ) -> Result<Option<StoredRecord>, StoreError>;
+
+    /// The place of the record accepted under a uuid in the order of arrival.
+    ///
+    /// # Errors
+    /// [`StoreError::Dropped`] if it is no longer kept, otherwise [`StoreError`] if it cannot be read.
+    fn position(
+        &self,
+        organization: &OrganizationId,
+        uuid: Uuid,
+    ) -> Result<Option<RecordPosition>, StoreError>;
 
     /// The record accepted under a uuid whose sequence is known from a decision.
     ///
@@ -367,7 +377,7 @@ pub trait UsageStore: Send + Sync + 'static {
         Ok(RecordsDropped::default())
     }
 
-    /// A secret of this store, for signing page tokens. Stays the same for the store's life.
+    /// A secret of this store, for sealing what callers hand back. Stays the same for the store's life.
     fn token_key(&self) -> [u8; 16];
 
     /// Whether the store takes writes.

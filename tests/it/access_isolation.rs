@@ -209,6 +209,159 @@ async fn equal_names_are_different_things() {
     assert_nowhere(directory.path(), &texts);
 }
 
+/// How busy another organization is while one works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Others {
+    Idle,
+    Writing,
+}
+
+/// What an organization reads that works beside another one.
+async fn read_beside(others: Others) -> Vec<(String, Value)> {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SledStore::open(StoreOptions::new(directory.path())).unwrap();
+    let server = TestServer::with(Setup { store: Arc::new(store), ..Setup::default() }).await;
+    let [alpha, beta] =
+        [Organization::new(&server, "alpha").await, Organization::new(&server, "beta").await];
+    alpha.sells("sku").await;
+    beta.sells("sku").await;
+    for organization in [&alpha, &beta] {
+        let assets = json!({"assets": [{"id": "picture"}]});
+        organization.post("/v1/catalog/assets:apply", assets).await;
+    }
+    let uuid = |number: u32| format!("6f1f4b0e-8c1d-4d6e-9a55-{number:012}");
+    let mut read = Vec::new();
+    for number in 0..12 {
+        if others == Others::Writing {
+            for more in 0..=number * 3 {
+                beta.writes("sku", &uuid(number * 100 + more), 1).await;
+            }
+            beta.reports(&format!("batch-{number}"), "picture", 1).await;
+        }
+        alpha.writes("sku", &uuid(number), 1).await;
+        alpha.reports(&format!("batch-{number}"), "picture", 1).await;
+        alpha.read_all(&uuid(number), &mut read).await;
+    }
+    server.stop().await;
+    read
+}
+
+impl Organization<'_> {
+    /// Reads everything that may depend on the log.
+    async fn read_all(&self, uuid: &str, read: &mut Vec<(String, Value)>) {
+        let interval = json!({"interval": "2026-11-20/P1D"});
+        for target in ["/v1/productUsage:query", "/v1/assetUsage:query"] {
+            let answer = self.post(target, interval.clone()).await;
+            read.push((target.to_owned(), masked(answer)));
+        }
+        let later = "storedInterval=2026-11-20T12:00:00Z/P1D";
+        for target in [
+            format!("/v1/usageRecords/{uuid}"),
+            "/v1/usageRecords?skuIds=none".to_owned(),
+            format!("/v1/usageRecords?{later}"),
+            "/v3/usage-batches/batch-0".to_owned(),
+            "/v1/catalog/products?pageSize=1".to_owned(),
+        ] {
+            let answer = self.get(&target).await;
+            read.push((target, masked(answer)));
+        }
+        let mut token = String::new();
+        loop {
+            let target = format!("/v1/usageRecords?pageSize=2&pageToken={token}");
+            let page = self.get(&target).await;
+            token = page["nextPageToken"].as_str().unwrap().to_owned();
+            read.push(("/v1/usageRecords?pageSize=2".to_owned(), masked(page)));
+            if token.is_empty() {
+                break;
+            }
+        }
+        for target in [
+            "/v1/usageRecords:export".to_owned(),
+            format!("/v1/usageRecords:export?afterUuid={uuid}"),
+            format!("/v1/usageRecords:export?skuIds=none&{later}"),
+        ] {
+            let exported = self.send(Method::GET, &target, None).await;
+            let headers: Value = exported
+                .headers
+                .iter()
+                .filter(|(name, _)| !["date", "x-request-id"].contains(&name.as_str()))
+                .map(|(name, value)| {
+                    let value = value.to_str().unwrap();
+                    let is_opaque = name == "meterd-as-of";
+                    json!([
+                        name.as_str(),
+                        if is_opaque { masked_text(value) } else { value.into() }
+                    ])
+                })
+                .collect();
+            let body = String::from_utf8(exported.body.to_vec()).unwrap();
+            read.push((target, json!([headers, body])));
+        }
+    }
+}
+
+/// Texts that only the server can read are replaced by how long they are.
+fn masked(mut answer: Value) -> Value {
+    for name in ["asOf", "nextPageToken"] {
+        if let Some(Value::String(text)) = answer.get_mut(name) {
+            answer[name] = masked_text(&text.clone());
+        }
+    }
+    answer
+}
+
+fn masked_text(text: &str) -> Value {
+    // No numbers in a form that anybody could read.
+    assert!(text.is_empty() || text.len() >= 43, "{text}");
+    text.len().into()
+}
+
+#[tokio::test]
+async fn answers_do_not_depend_on_what_others_write() {
+    let alone = read_beside(Others::Idle).await;
+    let beside = read_beside(Others::Writing).await;
+    assert!(alone.len() > 150, "{}", alone.len());
+    assert_eq!(alone.len(), beside.len());
+    for ((target, alone), (_, beside)) in alone.iter().zip(&beside) {
+        assert_eq!(alone, beside, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn opaque_texts_of_one_are_refused_to_the_other() {
+    let server = TestServer::start().await;
+    let [alpha, beta] =
+        [Organization::new(&server, "alpha").await, Organization::new(&server, "beta").await];
+    let query = json!({"interval": "2026-11-20/P1D"});
+    let as_of = async |organization: &Organization<'_>| {
+        let answer = organization.post("/v1/productUsage:query", query.clone()).await;
+        answer["asOf"].as_str().unwrap().to_owned()
+    };
+    let (first, second) = (as_of(&alpha).await, as_of(&alpha).await);
+    assert_ne!(first, second, "whether the log went on shows");
+    let mut altered = first.clone();
+    altered.replace_range(0..1, if first.starts_with('A') { "B" } else { "A" });
+    for (organization, moment, status) in [
+        (&alpha, &first, StatusCode::OK),
+        (&beta, &first, StatusCode::BAD_REQUEST),
+        (&alpha, &altered, StatusCode::BAD_REQUEST),
+    ] {
+        let target = format!("/v1/usageRecords:export?through={moment}");
+        let answer = organization.send(Method::GET, &target, None).await;
+        let said = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.status, status, "{said}");
+        assert!(status == StatusCode::OK || said.contains("\"through\""), "{said}");
+    }
+    // Nor does one go on after a record of the other.
+    alpha.sells("sku").await;
+    alpha.writes("sku", ONLY_ALPHA, 1).await;
+    let target = format!("/v1/usageRecords:export?afterUuid={ONLY_ALPHA}");
+    let foreign = beta.send(Method::GET, &target, None).await;
+    assert_eq!(foreign.status, StatusCode::BAD_REQUEST);
+    assert!(String::from_utf8_lossy(&foreign.body).contains("after_uuid"));
+    server.stop().await;
+}
+
 /// No file has any of the texts, or the random part of one.
 fn assert_nowhere(directory: &Path, texts: &[String]) {
     let mut files = 0;

@@ -143,7 +143,7 @@ async fn an_export_is_whole_hashed_and_can_be_sent_again() {
     let export = |arguments: &[&str]| run(client(server.api, &[&["export"], arguments].concat()));
 
     let ran = export(&[]);
-    assert!(ran.stderr.contains("2,345 records through sequence"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("2,345 records, "), "{}", ran.stderr);
     let hash = |bytes: &[u8]| -> String {
         Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
     };
@@ -182,15 +182,22 @@ async fn an_export_is_whole_hashed_and_can_be_sent_again() {
     }
     assert_eq!((rows, quantity, instances), (2345, 2345 * 2346 / 2, 781));
 
-    // From a sequence on, and narrowed down.
-    let sequences: Vec<u64> = exported
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["log_sequence"].as_u64().unwrap())
-        .collect();
-    let middle = sequences[1000];
-    let rest = export(&["--after-sequence", &middle.to_string()]).ok();
-    let expected = sequences.iter().filter(|sequence| **sequence > middle).count();
-    assert_eq!(rest.lines().count(), expected);
+    // From a record on, and narrowed down.
+    let uuid = |line: &str| -> String {
+        let record: Value = serde_json::from_str(line).unwrap();
+        record["uuid"].as_str().unwrap().to_owned()
+    };
+    let lines: Vec<&str> = exported.lines().collect();
+    for at in [0, 1000, 1001, 2343, 2344] {
+        let rest = export(&["--after-uuid", &uuid(lines[at])]).ok();
+        assert_eq!(rest.lines().collect::<Vec<_>>(), lines[at + 1..], "after record {at}");
+    }
+    let ran = export(&["--after-uuid", &uuid(lines[2344])]);
+    assert!(ran.stderr.contains(&format!("--after-uuid {}", uuid(lines[2344]))), "{}", ran.stderr);
+    let unknown = "00000000-0000-4000-8000-00000000dead";
+    export(&["--after-uuid", unknown]).fails(1, &["after_uuid", unknown]);
+    export(&["--after-uuid", "2344"]).fails(1, &["after_uuid", "must be a UUID"]);
+    export(&["--through", "AAAA"]).fails(1, &["through", "is not the as_of"]);
     assert_eq!(export(&["--sku", "seat"]).ok().lines().count(), 781);
     assert_eq!(export(&["--interval", "2026-11-19/P1D"]).ok(), "");
     export(&["--format", "parquet"]).fails(2, &["--out"]);
@@ -201,10 +208,25 @@ async fn an_export_is_whole_hashed_and_can_be_sent_again() {
     // Over REST a record a line.
     let answer = call(Method::GET, "/v1/usageRecords:export?skuIds=seat").send(server.api).await;
     assert_eq!(answer.headers["content-type"], "application/x-ndjson");
-    assert_eq!(answer.headers["meterd-through-sequence"], sequences.last().unwrap().to_string());
+    let as_of = answer.headers["meterd-as-of"].to_str().unwrap().to_owned();
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
     assert_eq!(text.lines().count(), 781);
     let first: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
     assert_eq!((&first["skuId"], &first["quantity"]), (&"seat".into(), &"3".into()));
+
+    // What comes later is not in what a moment before includes: neither a report's nor an export's.
+    let query = ["query", "--interval", "2026-11-20/P1D", "--output", "json"];
+    let report: Value = serde_json::from_str(&run(client(server.api, &query)).ok()).unwrap();
+    let later = format!(
+        r#"{{"uuid":"{}","product_id":"storage","sku_id":"gb-hour","quantity":1,"timestamp":"2026-11-20T11:59:00Z"}}"#,
+        fresh_uuid()
+    );
+    run_with_input(client(server.api, &["write"]), &later).ok();
+    assert_eq!(export(&[]).ok().lines().count(), 2346);
+    for moment in [as_of.as_str(), report["as_of"].as_str().unwrap()] {
+        assert_eq!(export(&["--through", moment]).ok(), exported);
+    }
+    let rest = export(&["--after-uuid", &uuid(lines[2344])]).ok();
+    assert_eq!(rest.lines().count(), 1);
     server.stop().await;
 }

@@ -95,7 +95,7 @@ start_time,end_time,product_instance_id,sku_id,client_id,quantity,record_count
     );
     let json = query(&["-o", "json", "--group-by", "none", "--sku", "gb-hour", "--sku", "seat"]);
     let mut json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert!(json.as_object_mut().unwrap().remove("as_of_sequence").unwrap().is_u64());
+    assert!(json.as_object_mut().unwrap().remove("as_of").unwrap().is_string());
     assert_eq!(
         json,
         serde_json::json!({
@@ -160,11 +160,11 @@ async fn records_are_printed_in_order_of_arrival() {
     let rows: Vec<&str> = csv.lines().collect();
     assert_eq!(
         rows[0],
-        "uuid,product_id,product_instance_id,sku_id,quantity,timestamp,stored_time,client_id,log_sequence"
+        "uuid,product_id,product_instance_id,sku_id,quantity,timestamp,stored_time,client_id"
     );
     assert!(
         rows[1].starts_with(
-            "00000000-0000-4000-8000-000000000003,,saas-1,seat,3,2026-11-20T11:30:00Z,2026-11-20T12:00:00Z,admin,"
+            "00000000-0000-4000-8000-000000000003,,saas-1,seat,3,2026-11-20T11:30:00Z,2026-11-20T12:00:00Z,admin"
         ),
         "{csv}"
     );
@@ -178,7 +178,7 @@ async fn records_are_printed_in_order_of_arrival() {
     );
 
     let one = records(&["get", "00000000-0000-4000-8000-000000000002"]).ok();
-    assert!(one.contains("requests") && one.contains("sequence"), "{one}");
+    assert!(one.contains("requests") && one.contains("stored"), "{one}");
     records(&["get", "00000000-0000-4000-8000-00000000000f"]).fails(1, &["not found"]);
     records(&["get", "nonsense"]).fails(1, &["uuid: "]);
     server.stop().await;

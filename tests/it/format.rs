@@ -4,9 +4,12 @@
 //! Each was written once, when something had come to the format, by its test with `METERD_WRITE_FIXTURE=1`: in
 //! `tests/fixtures`, `store-v1.tar.gz`, then `store-v1-batches.tar.gz` with batches and assets, then
 //! `store-v1-api-usage.tar.gz`; `v2` since the values of the log are linked, and `store-v2-dropped.tar.gz` since they may be
-//! dropped.
+//! dropped; `v3` since there is an index of chunks.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use meterd::{
@@ -58,7 +61,7 @@ fn tar(arguments: &[&str], archive: &Path, directory: &Path) {
 }
 
 /// The newest of [`VERSIONS`] is what is written.
-const VERSIONS: [&str; 2] = ["v1", "v2"];
+const VERSIONS: [&str; 3] = ["v1", "v2", "v3"];
 
 /// What it is after a backup and a restore.
 fn restored(directory: &Path) -> TempDir {
@@ -69,20 +72,25 @@ fn restored(directory: &Path) -> TempDir {
     restored
 }
 
+fn fixture(version: &str, content: &str) -> PathBuf {
+    let name = format!("store-{version}{content}.tar.gz");
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
 /// A fixture of each version, unpacked. The newest is written first if that is asked for.
 fn stores_of(versions: &[&str], content: &str, write: impl FnOnce(&Path)) -> Vec<TempDir> {
-    let fixture = |version: &str| {
-        let name = format!("store-{version}{content}.tar.gz");
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-    };
     if std::env::var_os("METERD_WRITE_FIXTURE").is_some() {
         let directory = tempfile::tempdir().unwrap();
         write(directory.path());
-        tar(&["-czf"], &fixture(versions.last().unwrap()), directory.path());
+        tar(&["-czf"], &fixture(versions.last().unwrap(), content), directory.path());
     }
+    unpacked(versions, content)
+}
+
+fn unpacked(versions: &[&str], content: &str) -> Vec<TempDir> {
     let unpack = |version: &&str| {
         let directory = tempfile::tempdir().unwrap();
-        tar(&["-xzf"], &fixture(version), directory.path());
+        tar(&["-xzf"], &fixture(version, content), directory.path());
         directory
     };
     versions.iter().map(unpack).collect()
@@ -145,6 +153,35 @@ fn check(directory: &Path) {
     );
     let (name, catalog) = store.catalogs().unwrap().remove(0);
     assert_eq!((name, catalog.size().products), (organization("alpha"), 3));
+}
+
+/// A store from before there was an index of chunks goes on, and lists what is from before and after.
+#[test]
+fn store_without_chunk_index_lists_old_and_new_records() {
+    for directory in unpacked(&["v1", "v2"], "") {
+        let mut options = StoreOptions::new(directory.path());
+        options.memtable_keys_max = 40;
+        for first in (0..200).step_by(50) {
+            // Each time with checkpoints, and an end of the log to replay.
+            let store = SledStore::open(options.clone()).unwrap();
+            for number in first..first + 50 {
+                let new = record(1000 + number, "gb-hour", 1, now());
+                commit(&store, submission("alpha", vec![new]), now()).unwrap();
+            }
+            let expected = 200 + usize::try_from(first).unwrap() + 50;
+            assert_eq!(all_records(&store, "alpha", 33).len(), expected);
+            assert_eq!(all_records(&store, "beta", 33).len(), 100);
+            while !store.is_idle() {
+                std::thread::yield_now();
+            }
+        }
+        is_sound(directory.path());
+        let again = restored(directory.path());
+        let store = SledStore::open(StoreOptions::new(again.path())).unwrap();
+        assert_eq!(all_records(&store, "alpha", 33).len(), 400);
+        drop(store);
+        is_sound(again.path());
+    }
 }
 
 const BATCHES: i64 = 12;

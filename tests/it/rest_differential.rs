@@ -210,7 +210,7 @@ fn flatten(name: &str, json: &Json, query: &mut form_urlencoded::Serializer<'_, 
 
 /// What servers make up themselves is not compared: only whether it is there.
 fn masked(mut json: Json) -> Json {
-    for name in ["nextPageToken", "secret", "apiKey", "keyId", "previousKeyIds"] {
+    for name in ["nextPageToken", "asOf", "secret", "apiKey", "keyId", "previousKeyIds"] {
         if let Some(text) = json.get_mut(name) {
             *text = Json::Bool(text.as_str() != Some(""));
         }

@@ -24,7 +24,9 @@ use crate::support::{
     command::{meterd, run},
     http::{Answer, call},
     process::{MeterdProcess, http_get, serve_command},
-    usage::{all_records, all_totals, commit, dropped, organization, record, submission},
+    usage::{
+        all_records, all_totals, commit, dropped, kept_from, organization, record, submission,
+    },
 };
 
 const LOG: u8 = 0x10;
@@ -120,6 +122,26 @@ fn nothing_that_is_younger_is_dropped() {
     assert!(found(50).unwrap().is_none());
     // A clock that was put back drops nothing.
     assert_eq!(store.drop_records(hour(5)).unwrap().chunks, 0);
+    assert_eq!(kept_from(&store, "alpha"), Some(hour(20)));
+}
+
+#[test]
+fn kept_from_follows_the_limit_and_not_the_records() {
+    let directory = tempfile::tempdir().unwrap();
+    let hour = |hours: i64| now() + SignedDuration::from_hours(hours);
+    {
+        let store = SledStore::open(tiny(directory.path())).unwrap();
+        assert_eq!(kept_from(&store, "alpha"), None);
+        store.drop_records(hour(-5)).unwrap();
+        // Nothing was there to be dropped, neither of this organization nor of another.
+        assert_eq!(kept_from(&store, "alpha"), Some(hour(-5)));
+        commit(&store, submission("beta", vec![record(1, "sku", 1, now())]), now()).unwrap();
+        store.drop_records(hour(-4)).unwrap();
+        assert_eq!(kept_from(&store, "alpha"), Some(hour(-4)));
+    }
+    let store = SledStore::open(tiny(directory.path())).unwrap();
+    assert_eq!(kept_from(&store, "alpha"), Some(hour(-4)));
+    assert_eq!(kept_from(&store, "beta"), Some(hour(-4)));
 }
 
 #[test]
@@ -329,11 +351,11 @@ async fn callers_hear_that_records_are_no_longer_kept_and_nothing_is_counted_twi
 
     let listed = short.get("/v1/usageRecords").await.json();
     assert_eq!(listed["records"], json!([]));
-    let through: Timestamp = listed["droppedThroughTime"].as_str().unwrap().parse().unwrap();
-    assert!(through < Timestamp::now());
+    let kept_from: Timestamp = listed["keptFromTime"].as_str().unwrap().parse().unwrap();
+    assert!(kept_from < Timestamp::now());
     let all = short.get("/v1/usageRecords:export").await;
     assert_eq!(all.status, StatusCode::OK);
-    let rest = short.get("/v1/usageRecords:export?afterSequence=1").await;
+    let rest = short.get(&format!("/v1/usageRecords:export?afterUuid={uuid}")).await;
     let said = String::from_utf8_lossy(&rest.body).into_owned();
     assert!(said.contains("no longer kept"), "{said}");
 

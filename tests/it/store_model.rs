@@ -3,7 +3,7 @@
 //! Memtables of a few dozen keys and starved filters make flushes, merges, page reads and false
 //! positives happen all the time. `METERD_MODEL_CASES` sets the number of histories.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use meterd::{
@@ -14,8 +14,9 @@ use meterd::{
         },
         calendar::{QuarterHour, QuarterRange},
         id::{AssetId, BatchId, OrganizationId, PlatformName, UserId},
+        interval::HalfOpenInterval,
         quantity::Quantity,
-        record_scan::DroppedThrough,
+        record_scan::{DroppedThrough, RecordPosition, RecordScan},
         series_limits::SeriesLimits,
         totals::UsageFilter,
         usage::{Submission, UsageRecord},
@@ -34,7 +35,7 @@ use uuid::Uuid;
 
 use crate::support::usage::{
     Calls, all_records, all_totals, api_totals, asset_totals, caller, dropped, event, organization,
-    probed, record, target, totals,
+    probed, record, scanned, target, totals,
 };
 
 const ORGANIZATIONS: [&str; 3] = ["alpha", "beta", "gamma"];
@@ -690,6 +691,52 @@ impl Stores {
             if let Some((.., stored_time)) = theirs[..gone].last() {
                 self.assert_dropped(*stored_time);
             }
+            self.compare_filtered(name, gone);
+        }
+    }
+}
+
+/// Listings of one organization that leave records out.
+impl Stores {
+    fn compare_filtered(&self, name: &str, gone: usize) {
+        let interval = |start: i64, end: i64| {
+            let at = |seconds| Timestamp::from_second(START_SECONDS + seconds).unwrap();
+            HalfOpenInterval::new(at(start), at(end)).ok()
+        };
+        let filter = UsageFilter {
+            products: vec![target("product-1", None).product],
+            ..UsageFilter::default()
+        };
+        let whole = RecordScan {
+            organization: organization(name),
+            filter: UsageFilter::default(),
+            usage_interval: None,
+            stored_interval: None,
+            from: RecordPosition::START,
+            records_max: 11,
+        };
+        let scans = [
+            RecordScan { filter, ..whole.clone() },
+            RecordScan { usage_interval: interval(-40_000, 0), ..whole.clone() },
+            RecordScan { stored_interval: interval(-2_000, 2_000), ..whole.clone() },
+        ];
+        let uuids = |store: &dyn UsageStore, scan: &RecordScan| -> Vec<Uuid> {
+            scanned(store, scan.clone()).iter().map(|stored| stored.record.uuid).collect()
+        };
+        // What is gone cannot be listed.
+        let kept: BTreeSet<Uuid> = uuids(&*self.memory, &whole).into_iter().skip(gone).collect();
+        for scan in scans {
+            let mut theirs = uuids(&*self.memory, &scan);
+            theirs.retain(|uuid| kept.contains(uuid));
+            assert_same(&uuids(self.sled(), &scan), &theirs, name);
+        }
+        // Going on after any record lists those behind it.
+        let all = uuids(self.sled(), &whole);
+        for (at, uuid) in all.iter().enumerate().step_by(7) {
+            let position = self.sled().position(&whole.organization, *uuid).unwrap().unwrap();
+            let from = RecordPosition { index: position.index + 1, ..position };
+            let rest = RecordScan { from, records_max: 1000, ..whole.clone() };
+            assert_same(&uuids(self.sled(), &rest), &all[at + 1..], name);
         }
     }
 }

@@ -68,7 +68,7 @@ async fn a_batch_is_recorded_and_read_back() {
         stored,
         json!({
             "id": "batch 1", "client_id": "admin", "stored_time": "2026-11-20T12:00:00Z",
-            "log_sequence": 1, "total_asset_usages_processed": 4,
+            "total_asset_usages_processed": 4,
             "asset_usages": [
                 {"asset_id": "a1", "quantity": 3, "usage_date": "2026-11-19"},
                 {"asset_id": "a2", "quantity": 2_147_483_647, "usage_date": "2026-11-20"},

@@ -6,14 +6,13 @@ use crate::{
         calendar::Granularity,
         id::{ClientId, ProductId, ProductInstanceId, SkuId},
         report::{AssetGroup, AssetGrouping, Group, Grouping, RowOrder},
-        usage::{LogSequence, StoredRecord},
+        usage::StoredRecord,
     },
     service::{
         FieldViolation, PageRequest, ServiceError,
         reports::{
-            AssetUsagePage, AssetUsageQuery, AssetUsageRow, ExportQuery, ExportedRecord,
-            ProductUsagePage, ProductUsageQuery, RawAssetFilter, RawFilter, RecordsPage,
-            RecordsQuery, UsageRow,
+            AssetUsagePage, AssetUsageQuery, AssetUsageRow, ExportQuery, ProductUsagePage,
+            ProductUsageQuery, RawAssetFilter, RawFilter, RecordsPage, RecordsQuery, UsageRow,
         },
     },
 };
@@ -101,7 +100,7 @@ pub(in crate::api) fn page_to_proto(page: ProductUsagePage) -> pb::QueryProductU
         next_page_token: page.next_page_token,
         total_quantity: page.sum.quantity.to_string(),
         total_record_count: page.sum.records,
-        as_of_sequence: page.as_of.0,
+        as_of: page.as_of,
     }
 }
 
@@ -168,7 +167,7 @@ pub(in crate::api) fn asset_page_to_proto(page: AssetUsagePage) -> pb::QueryAsse
         next_page_token: page.next_page_token,
         total_quantity: page.sum.quantity.to_string(),
         total_usage_count: page.sum.records,
-        as_of_sequence: page.as_of.0,
+        as_of: page.as_of,
     }
 }
 
@@ -184,17 +183,13 @@ pub(in crate::api) fn export_query_from_proto(
             sku_ids: request.sku_ids,
             client_ids: request.client_ids,
         },
-        after: LogSequence(request.after_sequence),
+        after_uuid: request.after_uuid,
+        through: request.through,
     }
 }
 
-pub(in crate::api) fn exported_to_proto(
-    exported: &ExportedRecord,
-) -> pb::ExportUsageRecordsResponse {
-    pb::ExportUsageRecordsResponse {
-        record: Some(record_to_proto(&exported.record)),
-        completes_sequence: exported.completes_sequence,
-    }
+pub(in crate::api) fn exported_to_proto(record: &StoredRecord) -> pb::ExportUsageRecordsResponse {
+    pb::ExportUsageRecordsResponse { record: Some(record_to_proto(record)) }
 }
 
 pub(in crate::api) fn records_query_from_proto(
@@ -214,11 +209,11 @@ pub(in crate::api) fn records_query_from_proto(
 }
 
 pub(in crate::api) fn records_to_proto(found: RecordsPage) -> pb::ListUsageRecordsResponse {
-    let RecordsPage { items, next_page_token, dropped_through } = found;
+    let RecordsPage { items, next_page_token, kept_from } = found;
     pb::ListUsageRecordsResponse {
         records: items.iter().map(record_to_proto).collect(),
         next_page_token,
-        dropped_through_time: dropped_through.map(time::to_proto),
+        kept_from_time: kept_from.map(time::to_proto),
     }
 }
 
@@ -233,6 +228,5 @@ pub(in crate::api) fn record_to_proto(stored: &StoredRecord) -> pb::UsageRecord 
         usage_time: Some(time::to_proto(stored.record.usage_time)),
         stored_time: Some(time::to_proto(stored.stored_time)),
         client_id: stored.client.to_string(),
-        log_sequence: stored.sequence.0,
     }
 }

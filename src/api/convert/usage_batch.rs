@@ -24,7 +24,6 @@ pub(in crate::api) fn batch_to_proto(stored: StoredBatch) -> pb::GetUsageBatchRe
         id: stored.id.to_string(),
         client_id: stored.client.to_string(),
         stored_time: Some(time::to_proto(stored.stored_time)),
-        log_sequence: stored.sequence.0,
         total_asset_usages_processed: count(stored.usages.len()),
         asset_usages: stored.usages.iter().map(usage_to_proto).collect(),
     }

@@ -239,7 +239,7 @@ fn asset_query(request: ours::QueryAssetUsageRequest) {
 
 fn export(request: ours::ExportUsageRecordsRequest) {
     let query = report::export_query_from_proto(request.clone());
-    assert_eq!(query.after.0, request.after_sequence);
+    assert_eq!((&query.after_uuid, &query.through), (&request.after_uuid, &request.through));
     assert_eq!(query.filter.product_ids, request.product_ids);
     assert_eq!(query.filter.client_ids, request.client_ids);
     assert_eq!(query.usage_interval, request.usage_interval);

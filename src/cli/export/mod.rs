@@ -29,8 +29,10 @@ use crate::{
 
 /// Between one attempt and the next.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// Response metadata: the last log sequence of an export.
-const THROUGH_METADATA: &str = "meterd-through-sequence";
+/// Response metadata: the moment up to which an export has everything.
+const AS_OF_METADATA: &str = "meterd-as-of";
+/// Records that are written at once.
+const RECORDS_PER_WRITE: usize = 1000;
 
 /// Write all records that are stored now, in the order of their arrival, to a file or a pipe
 ///
@@ -50,9 +52,12 @@ pub(super) struct ExportCommand {
     /// Only records stored in this time
     #[arg(long, value_name = "INTERVAL")]
     stored_interval: Option<String>,
-    /// Only records after this log sequence: the last one of an earlier export
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    after_sequence: u64,
+    /// Only records that arrived after this one: the last one of an earlier export
+    #[arg(long, value_name = "UUID", default_value = "", hide_default_value = true)]
+    after_uuid: String,
+    /// Only what this moment includes: the as_of of a report, or of an export that broke off
+    #[arg(long, value_name = "AS_OF", default_value = "", hide_default_value = true)]
+    through: String,
     /// How long to go on trying when the server cannot be reached any more
     #[arg(long, value_name = "DURATION", default_value = "2m")]
     retry_for: HumanDuration,
@@ -75,10 +80,10 @@ enum Format {
 /// How far an export has come.
 #[derive(Debug)]
 struct Progress {
-    /// Every record up to this sequence is written.
-    done: u64,
-    /// The last sequence to export, once it is known.
-    through: Option<u64>,
+    /// The last record that is written, or the one to begin after.
+    last_uuid: String,
+    /// Up to where to export; empty until it is known.
+    through: String,
     records: u64,
     bar: ProgressBar,
 }
@@ -91,20 +96,26 @@ impl ExportCommand {
             return Err(CommandError::usage("Parquet is written to a file: name one with --out"));
         }
         let mut writer = formats::writer(format, target)?;
-        let bar = progress_bar(None, "{bar:40.cyan} {percent:>3} % {msg} records, {elapsed}");
-        let mut progress =
-            Progress { done: self.after_sequence, through: None, records: 0, bar: bar.clone() };
+        let bar = progress_bar(None, "{spinner} {msg} records, {elapsed}");
+        let mut progress = Progress {
+            last_uuid: self.after_uuid.clone(),
+            through: self.through.clone(),
+            records: 0,
+            bar: bar.clone(),
+        };
         let exported = self.export(&mut *writer, &mut progress).await;
         bar.finish_and_clear();
         exported?;
         let written = writer.finish()?;
         tell(format_args!(
-            "{} records through sequence {}, {} bytes, sha256 {}",
+            "{} records, {} bytes, sha256 {}",
             grouped(progress.records),
-            progress.through.unwrap_or(progress.done),
             grouped(written.bytes),
             written.sha256
         ));
+        if !progress.last_uuid.is_empty() {
+            tell(format_args!("later ones: --after-uuid {}", progress.last_uuid));
+        }
         Ok(())
     }
 
@@ -126,69 +137,59 @@ impl ExportCommand {
         let mut client = UsageReportServiceClient::new(self.server.connect().await?);
         let mut gives_up = None;
         loop {
-            let before = progress.done;
+            let before = progress.records;
             let Some(status) = self.attempt(&mut client, writer, progress).await? else {
                 return Ok(());
             };
-            if progress.done > before {
+            if progress.records > before {
                 gives_up = None;
             }
             let gives_up = *gives_up.get_or_insert_with(|| Instant::now() + self.retry_for.0);
             if !is_passing(&status) || Instant::now() >= gives_up {
                 return Err(CommandError::failed(format!(
-                    "{}\nthe export broke off after sequence {}",
+                    "{}\nthe export broke off after {} records",
                     call_failed(&status),
-                    progress.done
+                    grouped(progress.records)
                 )));
             }
             sleep(RETRY_PAUSE).await;
         }
     }
 
-    /// Reads one stream to its end; what ended it otherwise is answered. Records are written once all of their
-    /// sequence are there, so that the next attempt can begin after it.
+    /// Reads one stream to its end; what ended it otherwise is answered. The next attempt goes on after what was written.
     async fn attempt(
         &self,
         client: &mut UsageReportServiceClient<super::connection::Connection>,
         writer: &mut dyn RecordWriter,
         progress: &mut Progress,
     ) -> CommandResult<Option<Status>> {
-        let request = self.request(progress.done);
-        let response = match client.export_usage_records(request).await {
+        let response = match client.export_usage_records(self.request(progress)).await {
             Ok(response) => response,
             Err(status) => return Ok(Some(status)),
         };
-        let through = response.metadata().get(THROUGH_METADATA);
-        let through = through.and_then(|value| value.to_str().ok()?.parse().ok());
-        // A later attempt would include what has arrived since.
-        let through = *progress.through.get_or_insert_with(|| through.unwrap_or(u64::MAX));
-        progress.bar.set_length(through.saturating_sub(self.after_sequence));
+        if progress.through.is_empty() {
+            // A later attempt would include what has arrived since.
+            let as_of =
+                response.metadata().get(AS_OF_METADATA).and_then(|value| value.to_str().ok());
+            progress.through = as_of.unwrap_or_default().to_owned();
+        }
         let mut stream = response.into_inner();
-        let mut of_sequence: Vec<UsageRecord> = Vec::new();
+        let mut received: Vec<UsageRecord> = Vec::new();
         loop {
-            let message = match stream.message().await {
-                Ok(Some(message)) => message,
-                Ok(None) => return Ok(None),
-                Err(status) => return Ok(Some(status)),
-            };
-            let Some(record) = message.record else { continue };
-            let sequence = record.log_sequence;
-            if sequence > through {
-                return Ok(None);
+            let message = stream.message().await;
+            if let Ok(Some(message)) = message {
+                received.extend(message.record);
+                if received.len() >= RECORDS_PER_WRITE {
+                    progress.write(&mut received, writer)?;
+                }
+                continue;
             }
-            of_sequence.push(record);
-            if message.completes_sequence {
-                writer.write(&of_sequence)?;
-                progress.done = sequence;
-                progress.records += of_sequence.len() as u64;
-                of_sequence.clear();
-                progress.bar.set_position(sequence.saturating_sub(self.after_sequence));
-                progress.bar.set_message(grouped(progress.records));
-            }
+            progress.write(&mut received, writer)?;
+            return Ok(message.err());
         }
     }
 
-    fn request(&self, after_sequence: u64) -> ExportUsageRecordsRequest {
+    fn request(&self, progress: &Progress) -> ExportUsageRecordsRequest {
         let filter = self.filter.clone();
         ExportUsageRecordsRequest {
             usage_interval: self.interval.clone().unwrap_or_default(),
@@ -197,7 +198,25 @@ impl ExportCommand {
             product_instance_ids: filter.instance,
             sku_ids: filter.sku,
             client_ids: filter.client,
-            after_sequence,
+            after_uuid: progress.last_uuid.clone(),
+            through: progress.through.clone(),
         }
+    }
+}
+
+impl Progress {
+    /// Writes what was received.
+    fn write(
+        &mut self,
+        received: &mut Vec<UsageRecord>,
+        writer: &mut dyn RecordWriter,
+    ) -> CommandResult {
+        let Some(last) = received.last() else { return Ok(()) };
+        writer.write(received)?;
+        self.last_uuid.clone_from(&last.uuid);
+        self.records += received.len() as u64;
+        received.clear();
+        self.bar.set_message(grouped(self.records));
+        Ok(())
     }
 }

@@ -32,7 +32,6 @@ const SCHEMA: &str = "
         required int64 usage_time (timestamp(nanos, true));
         required int64 stored_time (timestamp(nanos, true));
         required binary client_id (string);
-        required int64 log_sequence;
     }";
 
 /// Records that are in memory before they are written as a group.
@@ -71,7 +70,6 @@ impl Parquet {
         numbers(&mut group, &records, |record| nanos(record.usage_time.as_ref()))?;
         numbers(&mut group, &records, |record| nanos(record.stored_time.as_ref()))?;
         texts(&mut group, &records, |record| &record.client_id)?;
-        numbers(&mut group, &records, |record| record.log_sequence.cast_signed())?;
         group.close().context(cannot)?;
         Ok(())
     }

@@ -115,7 +115,7 @@ async fn fetch(
             rows: page.rows,
             total_quantity: page.total_quantity,
             total_count: page.total_usage_count,
-            as_of_sequence: page.as_of_sequence,
+            as_of: page.as_of,
         });
         if request.page_token.is_empty() {
             return Ok(report);

@@ -57,7 +57,7 @@ pub(crate) struct Report<R: UsageRow> {
     rows: Vec<R>,
     total_quantity: String,
     total_count: u64,
-    as_of_sequence: u64,
+    as_of: String,
 }
 
 impl<R: UsageRow> Report<R> {
@@ -77,7 +77,7 @@ impl<R: UsageRow> Report<R> {
             rows: Vec::new(),
             total_quantity: String::new(),
             total_count: 0,
-            as_of_sequence: 0,
+            as_of: String::new(),
         }
     }
 
@@ -86,7 +86,7 @@ impl<R: UsageRow> Report<R> {
         self.rows.extend(page.rows);
         self.total_quantity = page.total_quantity;
         self.total_count = page.total_count;
-        self.as_of_sequence = page.as_of_sequence;
+        self.as_of = page.as_of;
     }
 
     /// The rows.
@@ -155,7 +155,7 @@ impl<R: UsageRow> Report<R> {
         report.insert("rows".into(), rows.collect());
         report.insert("total_quantity".into(), self.total_quantity.as_str().into());
         report.insert(format!("total_{count_name}"), self.total_count.into());
-        report.insert("as_of_sequence".into(), self.as_of_sequence.into());
+        report.insert("as_of".into(), self.as_of.as_str().into());
         output::json_document(out, &report)
     }
 
@@ -239,7 +239,7 @@ pub(super) struct Page<R> {
     pub(super) rows: Vec<R>,
     pub(super) total_quantity: String,
     pub(super) total_count: u64,
-    pub(super) as_of_sequence: u64,
+    pub(super) as_of: String,
 }
 
 impl UsageRow for ProductUsageRow {

@@ -45,8 +45,6 @@ pub(super) struct Line {
     _stored_time: Option<IgnoredAny>,
     #[serde(default, rename = "client_id")]
     _client_id: Option<IgnoredAny>,
-    #[serde(default, rename = "log_sequence")]
-    _log_sequence: Option<IgnoredAny>,
 }
 
 /// A record as `--rejected-to` writes it.

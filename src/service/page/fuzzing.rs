@@ -3,10 +3,13 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{PageTokens, SIGNATURE_BYTES, VERSION};
-use crate::domain::fuzzing::{Choices, made_up, text};
+use super::{PageTokens, VERSION};
+use crate::{
+    domain::fuzzing::{Choices, made_up, text},
+    service::sealing::TAG_BYTES,
+};
 
-/// A token reads back for its query and its key alone; one that was altered, or that nobody signed, is refused; and a
+/// A token reads back for its query and its key alone; one that was altered, or that was never made here, is refused; and a
 /// position of another kind is refused, too.
 ///
 /// # Panics
@@ -30,8 +33,8 @@ pub fn tokens(input: &[u8]) {
             let record = (choices.number(), choices.number() as u32);
             position(&tokens, key, &query, &record, &mut choices);
         }
-        3 => signed(&tokens, choices.rest()),
-        _ => unsigned(&tokens, choices.rest()),
+        3 => sealed(&tokens, choices.rest()),
+        _ => not_sealed(&tokens, choices.rest()),
     }
 }
 
@@ -71,10 +74,10 @@ fn position<T>(
     assert!(cut.is_empty() || tokens.decode::<T>(cut).is_err(), "{token}");
 }
 
-/// Whatever we signed is a position, or refused.
-fn signed(tokens: &PageTokens, signed: &[u8]) {
-    for bytes in [signed.to_vec(), [&[VERSION], signed].concat()] {
-        let token = tokens.sealed(bytes);
+/// Whatever was sealed here is a position, or refused.
+fn sealed(tokens: &PageTokens, content: &[u8]) {
+    for bytes in [content.to_vec(), [&[VERSION], content].concat()] {
+        let token = tokens.key.seal(&tokens.query, bytes).expect("a short text");
         read::<String>(tokens, &token);
         read::<u64>(tokens, &token);
         read::<(u64, u32)>(tokens, &token);
@@ -92,12 +95,12 @@ fn read<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(
     }
 }
 
-/// What nobody signed is refused, as text and as bytes.
-fn unsigned(tokens: &PageTokens, input: &[u8]) {
+/// What was never sealed is refused, as text and as bytes.
+fn not_sealed(tokens: &PageTokens, input: &[u8]) {
     let as_bytes = URL_SAFE_NO_PAD.encode(input);
     for token in text(input).into_iter().chain([as_bytes.as_str()]).filter(|text| !text.is_empty())
     {
         assert!(tokens.check(token).is_err(), "{token:?}");
     }
-    assert!(input.len() < SIGNATURE_BYTES || tokens.decode::<u64>(&as_bytes).is_err());
+    assert!(input.len() < TAG_BYTES || tokens.decode::<u64>(&as_bytes).is_err());
 }

@@ -13,10 +13,11 @@ use crate::{
         interval::HalfOpenInterval,
         quantity::Total,
         report::{AssetGroup, AssetGrouping, ReportBuilder, RowOrder},
-        usage::LogSequence,
     },
     service::arguments::ids,
-    service::{FieldViolation, PageRequest, ServiceError, committer::Admission, page::PageTokens},
+    service::{
+        FieldViolation, PageRequest, ServiceError, as_of, committer::Admission, page::PageTokens,
+    },
     store::{StoreError, UsageStore},
 };
 
@@ -68,8 +69,8 @@ pub struct AssetUsagePage {
     pub next_page_token: String,
     /// Sum over all pages.
     pub sum: Total,
-    /// Everything up to here is included.
-    pub as_of: LogSequence,
+    /// The moment that the answer is of.
+    pub as_of: String,
 }
 
 impl Reports {
@@ -107,6 +108,7 @@ impl Reports {
             Ok((rows, sum, as_of))
         };
         let (rows, sum, as_of) = self.committer.read(caller, Admission::Refuse, read).await?;
+        let as_of = as_of::text(&*self.store, &caller.organization, as_of)?;
         let (page, next_page_token) = rows::page(&rows, order, &tokens, &query.page)?;
         let date = |instant: jiff::Timestamp| instant.to_zoned(TimeZone::UTC).date();
         let rows = page.iter().filter_map(|row| {

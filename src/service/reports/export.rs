@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::{
     RawFilter, Reports,
     arguments::{optional_interval, usage_filter},
+    records::NOT_A_UUID,
 };
 use crate::{
     domain::{
@@ -13,11 +16,11 @@ use crate::{
         record_scan::{RecordPosition, RecordScan},
         usage::{LogSequence, StoredRecord},
     },
-    service::{ServiceError, committer::Admission},
+    service::{
+        FieldViolation, ServiceError, as_of, committer::Admission, product_usage::parse_uuid,
+    },
+    store::{StoreError, UsageStore},
 };
-
-/// Where the export of everything begins, whatever is no longer kept.
-const BEGINNING: LogSequence = LogSequence(1);
 
 /// Asks for an export.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,17 +31,10 @@ pub struct ExportQuery {
     pub stored_interval: String,
     /// Which records.
     pub filter: RawFilter,
-    /// Only records after this sequence.
-    pub after: LogSequence,
-}
-
-/// A record of an export.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExportedRecord {
-    /// The record.
-    pub record: StoredRecord,
-    /// Whether it is the last one of its sequence that is wanted: an export may be taken up again after it.
-    pub completes_sequence: bool,
+    /// Should be the uuid of a record: only those that arrived after it. Empty for all that are kept.
+    pub after_uuid: String,
+    /// Should be the moment of an answer: only what that one includes. Empty for all that is stored now.
+    pub through: String,
 }
 
 /// An export under way.
@@ -48,8 +44,7 @@ pub struct Export {
     caller: Caller,
     scan: RecordScan,
     through: LogSequence,
-    // A record of which it is not known yet whether more of its sequence follow.
-    held: Option<StoredRecord>,
+    as_of: String,
     ended: bool,
 }
 
@@ -57,11 +52,12 @@ impl Reports {
     /// Begins to export what is stored now.
     ///
     /// # Errors
-    /// [`ServiceError::InvalidArgument`] with every broken rule.
-    pub fn export(
+    /// [`ServiceError::InvalidArgument`] with every broken rule; [`ServiceError::FailedPrecondition`] if the record to go on
+    /// after is no longer kept.
+    pub async fn export(
         self: &Arc<Self>,
         caller: &Caller,
-        query: &ExportQuery,
+        query: ExportQuery,
     ) -> Result<Export, ServiceError> {
         let mut violations = Vec::new();
         let usage_interval =
@@ -69,11 +65,15 @@ impl Reports {
         let stored_interval =
             optional_interval("stored_interval", &query.stored_interval, &mut violations);
         let filter = usage_filter(&query.filter, "", &mut violations);
+        let after = after_uuid(&query.after_uuid, &mut violations);
+        let through = self.through(caller, &query.through, &mut violations)?;
         if !violations.is_empty() {
             return Err(ServiceError::InvalidArgument(violations));
         }
-        let from =
-            RecordPosition { sequence: LogSequence(query.after.0.saturating_add(1)), index: 0 };
+        let from = match after {
+            Some(uuid) => self.position_after(caller, uuid).await?,
+            None => RecordPosition::START,
+        };
         let scan = RecordScan {
             organization: caller.organization.clone(),
             filter,
@@ -82,29 +82,88 @@ impl Reports {
             from,
             records_max: PAGE_SIZE_MAX,
         };
+        let as_of = as_of::text(&*self.store, &caller.organization, through)?;
         Ok(Export {
             reports: Arc::clone(self),
             caller: caller.clone(),
             scan,
-            through: self.store.statistics().last_sequence,
-            held: None,
+            through,
+            as_of,
             ended: false,
         })
     }
+
+    /// The last sequence to export.
+    fn through(
+        &self,
+        caller: &Caller,
+        text: &str,
+        violations: &mut Vec<FieldViolation>,
+    ) -> Result<LogSequence, ServiceError> {
+        let stored = self.store.statistics().last_sequence;
+        if text.is_empty() {
+            return Ok(stored);
+        }
+        match as_of::parse(&*self.store, &caller.organization, "through", text) {
+            Ok(wanted) => Ok(wanted.min(stored)),
+            Err(ServiceError::InvalidArgument(more)) => {
+                violations.extend(more);
+                Ok(stored)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The place behind the record of a uuid.
+    async fn position_after(
+        &self,
+        caller: &Caller,
+        uuid: Uuid,
+    ) -> Result<RecordPosition, ServiceError> {
+        let organization = caller.organization.clone();
+        let read = move |store: &dyn UsageStore| Ok(store.position(&organization, uuid));
+        match self.committer.read(caller, Admission::Refuse, read).await? {
+            Ok(Some(RecordPosition { sequence, index })) => {
+                Ok(RecordPosition { sequence, index: index.saturating_add(1) })
+            }
+            Ok(None) => Err(ServiceError::invalid(
+                "after_uuid",
+                format!(
+                    "there is no usage record {uuid}; use the uuid of the last record that was exported"
+                ),
+            )),
+            Err(StoreError::Dropped(_)) => Err(ServiceError::FailedPrecondition(format!(
+                "the usage record {uuid} is no longer kept, and perhaps later ones neither, so the export cannot go on after \
+                 it; one from the beginning has what is kept"
+            ))),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn after_uuid(text: &str, violations: &mut Vec<FieldViolation>) -> Option<Uuid> {
+    if text.is_empty() {
+        return None;
+    }
+    let parsed = parse_uuid(text);
+    if parsed.is_none() {
+        violations.push(FieldViolation::new("after_uuid", NOT_A_UUID));
+    }
+    parsed
 }
 
 impl Export {
-    /// The last sequence that is exported: what arrives later is not.
+    /// The moment up to which records are exported, as a text for [`ExportQuery::through`].
     #[must_use]
-    pub fn through(&self) -> LogSequence {
-        self.through
+    pub fn as_of(&self) -> &str {
+        &self.as_of
     }
 
     /// Some more records, perhaps none though others follow; `None` at the end.
     ///
     /// # Errors
-    /// [`ServiceError`] if the store cannot be read.
-    pub async fn next(&mut self) -> Result<Option<Vec<ExportedRecord>>, ServiceError> {
+    /// [`ServiceError`] if the store cannot be read, or no longer keeps what comes next.
+    pub async fn next(&mut self) -> Result<Option<Vec<StoredRecord>>, ServiceError> {
         if self.ended {
             return Ok(None);
         }
@@ -113,37 +172,22 @@ impl Export {
         // An export that is under way is slowed down rather than broken off.
         let read = committer.read(&self.caller, Admission::Wait, move |store| store.scan(&scan));
         let page = read.await?;
-        let from = self.scan.from.sequence;
-        if let Some(dropped) = page.dropped
-            && from > BEGINNING
-            && from <= dropped.sequence
+        let from = self.scan.from;
+        if from > RecordPosition::START
+            && page.dropped.is_some_and(|dropped| from.sequence <= dropped.sequence)
         {
-            return Err(ServiceError::FailedPrecondition(format!(
-                "records from sequence {} to {} are no longer kept, so the export cannot go on; one from the beginning has \
-                 what is kept",
-                from.0, dropped.sequence.0
-            )));
+            return Err(ServiceError::FailedPrecondition(
+                "the records that come next are no longer kept, so the export cannot go on; one from the beginning has what \
+                 is kept"
+                    .into(),
+            ));
         }
-        let next = page.next.filter(|next| next.sequence <= self.through);
-        let mut records: Vec<StoredRecord> = self.held.take().into_iter().collect();
-        records.extend(page.records.into_iter().filter(|found| found.sequence <= self.through));
-        match next {
+        match page.next.filter(|next| next.sequence <= self.through) {
+            Some(next) => self.scan.from = next,
             None => self.ended = true,
-            Some(next) => {
-                self.scan.from = next;
-                if records.last().is_some_and(|last| last.sequence == next.sequence) {
-                    self.held = records.pop();
-                }
-            }
         }
-        let follower = self.held.as_ref().map(|held| held.sequence);
-        let mut following: Vec<Option<LogSequence>> =
-            records.iter().skip(1).map(|record| Some(record.sequence)).collect();
-        following.push(follower);
-        let exported = records.into_iter().zip(following).map(|(record, following)| {
-            let completes_sequence = following != Some(record.sequence);
-            ExportedRecord { record, completes_sequence }
-        });
-        Ok(Some(exported.collect()))
+        let mut records = page.records;
+        records.retain(|found| found.sequence <= self.through);
+        Ok(Some(records))
     }
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 pub use self::{
     asset_usage::{AssetUsagePage, AssetUsageQuery, AssetUsageRow, RawAssetFilter},
-    export::{Export, ExportQuery, ExportedRecord},
+    export::{Export, ExportQuery},
     product_usage::{ProductUsagePage, ProductUsageQuery, UsageRow},
     records::{RecordsPage, RecordsQuery},
 };

@@ -18,7 +18,9 @@ use crate::{
         totals::{TotalsQuery, UsageFilter},
         usage::LogSequence,
     },
-    service::{FieldViolation, PageRequest, ServiceError, committer::Admission, page::PageTokens},
+    service::{
+        FieldViolation, PageRequest, ServiceError, as_of, committer::Admission, page::PageTokens,
+    },
     store::{StoreError, UsageStore},
 };
 
@@ -63,8 +65,8 @@ pub struct ProductUsagePage {
     pub next_page_token: String,
     /// Sum over all pages.
     pub sum: Total,
-    /// Everything up to here is included.
-    pub as_of: LogSequence,
+    /// The moment that the answer is of, for [`super::ExportQuery::through`].
+    pub as_of: String,
 }
 
 impl Reports {
@@ -89,6 +91,7 @@ impl Reports {
         tokens.check(&query.page.page_token)?;
         let (rows, sum, as_of) =
             self.add_up(caller, &buckets, filter, query.grouping, query.order).await?;
+        let as_of = as_of::text(&*self.store, &caller.organization, as_of)?;
         let (page, next_page_token) = rows::page(&rows, query.order, &tokens, &query.page)?;
         let rows = page.iter().filter_map(|row| {
             let (start, end) = buckets.bounds(row.bucket)?;

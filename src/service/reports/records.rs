@@ -18,6 +18,8 @@ use crate::{
     },
 };
 
+pub(super) const NOT_A_UUID: &str = "must be a UUID in its hyphenated form";
+
 /// Asks for records.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RecordsQuery {
@@ -38,8 +40,8 @@ pub struct RecordsPage {
     pub items: Vec<StoredRecord>,
     /// How to ask for the next page; empty at the end.
     pub next_page_token: String,
-    /// If older records are no longer kept: none is missing that was stored later than this.
-    pub dropped_through: Option<Timestamp>,
+    /// If records are kept for a limited time: those stored before this may be gone, and none that was stored later.
+    pub kept_from: Option<Timestamp>,
 }
 
 impl Reports {
@@ -88,8 +90,7 @@ impl Reports {
             Some(next) => tokens.encode(&(next.sequence.0, next.index))?,
             None => String::new(),
         };
-        let dropped_through = page.dropped.map(|dropped| dropped.stored_time);
-        Ok(RecordsPage { items: page.records, next_page_token, dropped_through })
+        Ok(RecordsPage { items: page.records, next_page_token, kept_from: page.kept_from })
     }
 
     /// The record accepted under a uuid.
@@ -98,9 +99,7 @@ impl Reports {
     /// [`ServiceError::InvalidArgument`] if the text is no UUID, [`ServiceError::NotFound`],
     /// [`ServiceError::NoLongerKept`].
     pub async fn record(&self, caller: &Caller, uuid: &str) -> Result<StoredRecord, ServiceError> {
-        let parsed = parse_uuid(uuid).ok_or_else(|| {
-            ServiceError::invalid("uuid", "must be a UUID in its hyphenated form")
-        })?;
+        let parsed = parse_uuid(uuid).ok_or_else(|| ServiceError::invalid("uuid", NOT_A_UUID))?;
         let organization = caller.organization.clone();
         let found = self
             .committer

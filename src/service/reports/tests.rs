@@ -103,7 +103,7 @@ async fn pages_stitched_together_are_the_unpaged_report() {
                 loop {
                     let asked = ProductUsageQuery { page: page.clone(), ..whole.clone() };
                     let answer = reports.product_usage(&acme, asked).await.unwrap();
-                    assert_eq!((answer.sum, answer.as_of), (unpaged.sum, unpaged.as_of));
+                    assert_eq!(answer.sum, unpaged.sum);
                     rows.extend(answer.rows);
                     page.page_token = answer.next_page_token;
                     if page.page_token.is_empty() {

@@ -11,6 +11,7 @@ use super::{
     rollup::{layer::Rollups, series::SeriesSet},
     state::State,
 };
+use crate::domain::usage::LogSequence;
 
 pub(super) struct Core {
     pub(super) engine: Engine,
@@ -21,6 +22,8 @@ pub(super) struct Core {
     pub(super) index: Index,
     pub(super) rollups: Rollups,
     pub(super) series: SeriesSet,
+    /// The chunk index knows every chunk after this sequence, and none up to it.
+    pub(super) chunks_indexed_after: LogSequence,
     pub(super) state: State,
     pub(super) retention: Retention,
 }

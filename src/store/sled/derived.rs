@@ -1,13 +1,19 @@
-//! What a value of the log puts into the uuid index and adds to the totals. Both are derived from the log by these rules
-//! and no others: when it is replayed, recounted, or dropped.
+//! What a value of the log puts into the uuid index, and adds to the totals and the chunk index. All are derived from the log
+//! by these rules and no others: when it is replayed, recounted, or dropped.
+
+use std::collections::BTreeMap;
 
 use super::{
     index::key::{UuidKey, UuidKind},
     log::LogEntry,
-    rollup::row::{RowKey, api_slot},
+    organizations::OrganizationNumber,
+    rollup::{
+        chunk_index,
+        row::{RowKey, api_slot},
+    },
 };
 use crate::{
-    domain::{asset_usage::UsageDay, calendar::QuarterHour, quantity::Total},
+    domain::{asset_usage::UsageDay, calendar::QuarterHour, quantity::Total, usage::LogSequence},
     store::StoreError,
 };
 
@@ -31,17 +37,29 @@ pub(super) fn uuids(entry: &LogEntry) -> Result<Vec<UuidKey>, StoreError> {
     }
 }
 
-/// What a value adds to the totals: row, slot, and how much; a row and slot as often as it has usage.
-pub(super) fn additions(entry: &LogEntry) -> Result<Vec<(RowKey, u8, Total)>, StoreError> {
+/// What a value adds to the totals: row, slot, and how much; a row and slot as often as it has usage. A chunk beyond
+/// `chunks_indexed_after` also adds to the chunk index.
+pub(super) fn additions(
+    entry: &LogEntry,
+    chunks_indexed_after: LogSequence,
+) -> Result<Vec<(RowKey, u8, Total)>, StoreError> {
     match entry {
         LogEntry::Records(chunk) => {
-            let added = chunk.records.iter().map(|record| {
+            let mut added = Vec::new();
+            let mut records: BTreeMap<OrganizationNumber, u64> = BTreeMap::new();
+            for record in &chunk.records {
                 let dimension = chunk.dimension(record)?;
                 let (day, slot) = QuarterHour::of(record.usage_time).day_and_slot();
                 let row = RowKey::new(dimension.organization, &dimension.series, day)?;
-                Ok((row, slot, Total::of(record.quantity)))
-            });
-            added.collect()
+                added.push((row, slot, Total::of(record.quantity)));
+                *records.entry(dimension.organization).or_default() += 1;
+            }
+            if chunk.sequence > chunks_indexed_after {
+                for (organization, records) in records {
+                    added.push(chunk_index::addition(organization, chunk.sequence, records)?);
+                }
+            }
+            Ok(added)
         }
         LogEntry::ApiEvents(value) => {
             let added = value.events.iter().map(|(organization, event)| {

@@ -19,7 +19,7 @@ pub(super) struct Identity {
     pub(super) store_id: [u8; 16],
     /// Seeds the hash of the uuid index.
     pub(super) hash_seed: [u8; 16],
-    /// Signs page tokens.
+    /// What the texts are sealed with that callers hand back: page tokens, and moments.
     pub(super) token_key: [u8; 16],
     /// How often the store was opened, this time included.
     pub(super) opened: u64,

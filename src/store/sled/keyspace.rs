@@ -23,6 +23,8 @@ pub(super) enum KeySpace {
     Log = 0x10,
     /// Where the log begins, and what was before: one entry.
     LogFloor = 0x11,
+    /// Organization, block of sequences → which chunks of the log hold records of the organization.
+    ChunkIndex = 0x12,
     /// Run, page → sorted uuids.
     RunPage = 0x20,
     /// Run, part → first keys of pages.
@@ -61,12 +63,13 @@ pub(super) enum KeySpace {
 
 impl KeySpace {
     /// Every kind.
-    pub(super) const ALL: [Self; 22] = [
+    pub(super) const ALL: [Self; 23] = [
         Self::Format,
         Self::Manifest,
         Self::Organization,
         Self::Log,
         Self::LogFloor,
+        Self::ChunkIndex,
         Self::RunPage,
         Self::RunFences,
         Self::RunFilter,
@@ -158,8 +161,8 @@ mod tests {
         assert_eq!(
             bytes,
             [
-                0x01, 0x02, 0x03, 0x10, 0x11, 0x20, 0x21, 0x22, 0x30, 0x31, 0x32, 0x33, 0x40, 0x41,
-                0x42, 0x43, 0x50, 0x51, 0x52, 0x53, 0x54, 0x60
+                0x01, 0x02, 0x03, 0x10, 0x11, 0x12, 0x20, 0x21, 0x22, 0x30, 0x31, 0x32, 0x33, 0x40,
+                0x41, 0x42, 0x43, 0x50, 0x51, 0x52, 0x53, 0x54, 0x60
             ]
         );
     }

@@ -68,6 +68,7 @@ use self::{
         key::{UuidKey, UuidKind},
         merger,
     },
+    organizations::OrganizationNumber,
 };
 use super::{
     ApiTotalsVisitor, AssetTotalsVisitor, CommitDecisions, CommitGroup, LogHead, LogPosition,
@@ -82,7 +83,7 @@ use crate::domain::{
     asset_usage::{AssetTotalsQuery, StoredBatch},
     catalog::{Catalog, CatalogDifference},
     id::{AssetId, BatchId, ClientId, OrganizationId},
-    record_scan::{RecordPage, RecordScan},
+    record_scan::{RecordPage, RecordPosition, RecordScan},
     totals::TotalsQuery,
     usage::{LogSequence, StoredRecord},
 };
@@ -161,6 +162,20 @@ impl SledStore {
         }
     }
 
+    /// Which chunk holds the record of a uuid.
+    fn chunk_of(
+        &self,
+        organization: &OrganizationId,
+        uuid: Uuid,
+    ) -> Result<Option<(OrganizationNumber, LogSequence)>, StoreError> {
+        let Some(number) = self.core.organizations.number(organization) else { return Ok(None) };
+        // Read first: what is found afterwards at a later sequence may not be durable yet.
+        let through = self.core.rollups.through();
+        let key = UuidKey::new(uuid, number, UuidKind::ProductUsage);
+        let found = self.core.index.find(&self.core.engine, &key)?;
+        Ok(found.filter(|sequence| *sequence <= through).map(|sequence| (number, sequence)))
+    }
+
     /// Whether everything in memory that can be written out has been, and nothing is left to merge.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -199,16 +214,21 @@ impl UsageStore for SledStore {
         organization: &OrganizationId,
         uuid: Uuid,
     ) -> Result<Option<StoredRecord>, StoreError> {
-        let Some(number) = self.core.organizations.number(organization) else { return Ok(None) };
-        // Read first: what is found afterwards at a later sequence may not be durable yet.
-        let through = self.core.rollups.through();
-        let key = UuidKey::new(uuid, number, UuidKind::ProductUsage);
-        match self.core.index.find(&self.core.engine, &key)? {
-            Some(sequence) if sequence <= through => {
-                log::read::record_at(&self.core, number, uuid, sequence).map(Some)
-            }
-            _ => Ok(None),
-        }
+        let found = self.chunk_of(organization, uuid)?;
+        found
+            .map(|(number, sequence)| log::read::record_at(&self.core, number, uuid, sequence))
+            .transpose()
+    }
+
+    fn position(
+        &self,
+        organization: &OrganizationId,
+        uuid: Uuid,
+    ) -> Result<Option<RecordPosition>, StoreError> {
+        let found = self.chunk_of(organization, uuid)?;
+        found
+            .map(|(number, sequence)| log::read::position_at(&self.core, number, uuid, sequence))
+            .transpose()
     }
 
     fn original(
@@ -223,7 +243,7 @@ impl UsageStore for SledStore {
     }
 
     fn scan(&self, scan: &RecordScan) -> Result<RecordPage, StoreError> {
-        log::read::scan(&self.core, scan)
+        log::scan::scan(&self.core, scan)
     }
 
     fn totals(

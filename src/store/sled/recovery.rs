@@ -84,6 +84,7 @@ pub(super) fn load(engine: Engine, options: StoreOptions) -> Result<(Core, LogEn
     if noted.is_none() {
         directory::sync_names(&options.data_dir)?;
     }
+    let chunks_indexed_after = manifest.chunks_indexed_after;
     let index = Index::new(&options, hasher, manifest, runs, live);
     let (state, retention) = (State::default(), Retention::new(floor));
     let core = Core {
@@ -95,6 +96,7 @@ pub(super) fn load(engine: Engine, options: StoreOptions) -> Result<(Core, LogEn
         index,
         rollups,
         series,
+        chunks_indexed_after,
         state,
         retention,
     };

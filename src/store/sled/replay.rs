@@ -46,7 +46,8 @@ impl Replay<'_> {
             }
         }
         let mut deltas = Vec::new();
-        for addition in derived::additions(entry)? {
+        // What is replayed comes after a checkpoint, and all of that is in the chunk index.
+        for addition in derived::additions(entry, LogSequence(0))? {
             // If it is included, its row is stored, and counted as that.
             if self.included_through(&addition.0)? < sequence {
                 self.series.note(&addition.0);

@@ -97,7 +97,8 @@ impl Reader {
 
     async fn ask(&self) {
         let mut channel = wire::channel(&self.connections);
-        let mut sequence = 0;
+        // Of what was read last: usage does not go away.
+        let (mut records, mut assets) = (Sum::default(), Sum::default());
         while !self.stop.get() {
             let pause = 100 + self.random.borrow_mut().below(500);
             tokio::time::sleep(Duration::from_millis(pause as u64)).await;
@@ -105,9 +106,9 @@ impl Reader {
             let which = self.random.borrow_mut().below(4);
             let asking = async {
                 match which {
-                    0 => self.ask_for_assets(client, &mut sequence).await,
+                    0 => self.ask_for_assets(client, &mut assets).await,
                     1 => self.ask_for_record(client).await,
-                    _ => self.ask_for_records(client, &mut sequence).await,
+                    _ => self.ask_for_records(client, &mut records).await,
                 }
             };
             let answered = tokio::time::timeout(PATIENCE, Box::pin(asking)).await;
@@ -122,7 +123,7 @@ impl Reader {
         }
     }
 
-    async fn ask_for_records(&self, mut client: Client, sequence: &mut u64) -> Answered {
+    async fn ask_for_records(&self, mut client: Client, last: &mut Sum) -> Answered {
         let least = self.contents.of_records(self.book.open().ledger.acknowledged());
         let request = QueryProductUsageRequest { interval: DAY.into(), ..Default::default() };
         let answer = client.query_product_usage(request).await?.into_inner();
@@ -131,10 +132,10 @@ impl Reader {
             count: answer.total_record_count,
             quantity: answer.total_quantity.parse().expect("a number"),
         };
-        self.judge(least, sum, most, sequence, answer.as_of_sequence)
+        self.judge(least, sum, most, last)
     }
 
-    async fn ask_for_assets(&self, mut client: Client, sequence: &mut u64) -> Answered {
+    async fn ask_for_assets(&self, mut client: Client, last: &mut Sum) -> Answered {
         let least = self.contents.of_batches(self.book.open().ledger.acknowledged());
         let request = QueryAssetUsageRequest { interval: MONTH.into(), ..Default::default() };
         let answer = client.query_asset_usage(request).await?.into_inner();
@@ -143,7 +144,7 @@ impl Reader {
             count: answer.total_usage_count,
             quantity: answer.total_quantity.parse().expect("a number"),
         };
-        self.judge(least, sum, most, sequence, answer.as_of_sequence)
+        self.judge(least, sum, most, last)
     }
 
     /// A record that was acknowledged is there, and says what was sent.
@@ -167,14 +168,7 @@ impl Reader {
         Err(Failure::Wrong(format!("{identity} was sent as {record:?} and is {found:?}")))
     }
 
-    fn judge(
-        &self,
-        least: Sum,
-        sum: Sum,
-        most: Sum,
-        last_sequence: &mut u64,
-        sequence: u64,
-    ) -> Answered {
+    fn judge(&self, least: Sum, sum: Sum, most: Sum, last: &mut Sum) -> Answered {
         self.book.note(NAME, format_args!("reads {} in {}", sum.quantity, sum.count));
         let is_between = least.count <= sum.count
             && sum.count <= most.count
@@ -184,11 +178,11 @@ impl Reader {
             let text = format!("{sum:?}; acknowledged before: {least:?}, sent: {most:?}");
             return Err(Failure::Wrong(text));
         }
-        if sequence < *last_sequence {
-            let text = format!("as of sequence {sequence}, after one as of {last_sequence}");
+        if sum.count < last.count || sum.quantity < last.quantity {
+            let text = format!("{sum:?}, after an answer of {last:?}");
             return Err(Failure::Wrong(text));
         }
-        *last_sequence = sequence;
+        *last = sum;
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use meterd::{
         asset_usage::{AssetTotalsQuery, StoredBatch},
         catalog::{Catalog, CatalogDifference},
         id::{AssetId, BatchId, ClientId, OrganizationId},
-        record_scan::{RecordPage, RecordScan},
+        record_scan::{RecordPage, RecordPosition, RecordScan},
         totals::TotalsQuery,
         usage::{LogSequence, StoredRecord},
     },
@@ -122,6 +122,14 @@ impl UsageStore for BlockingStore {
         uuid: Uuid,
     ) -> Result<Option<StoredRecord>, StoreError> {
         self.memory.find(organization, uuid)
+    }
+
+    fn position(
+        &self,
+        organization: &OrganizationId,
+        uuid: Uuid,
+    ) -> Result<Option<RecordPosition>, StoreError> {
+        self.memory.position(organization, uuid)
     }
 
     fn original(

@@ -17,7 +17,7 @@ use meterd::{
             TemplateUri, UserId,
         },
         quantity::{Quantity, Total},
-        record_scan::{DroppedThrough, RecordPosition, RecordScan},
+        record_scan::{DroppedThrough, RecordPage, RecordPosition, RecordScan},
         totals::{Series, TotalsQuery, UsageFilter},
         usage::{StoredRecord, Submission, UsageRecord, UsageTarget},
         verdict::Decision,
@@ -107,7 +107,7 @@ pub fn totals(
 
 /// Every record of an organization, page by page.
 pub fn all_records(store: &dyn UsageStore, name: &str, records_max: usize) -> Vec<StoredRecord> {
-    let mut scan = RecordScan {
+    let scan = RecordScan {
         organization: organization(name),
         filter: UsageFilter::default(),
         usage_interval: None,
@@ -115,6 +115,11 @@ pub fn all_records(store: &dyn UsageStore, name: &str, records_max: usize) -> Ve
         from: RecordPosition::START,
         records_max,
     };
+    scanned(store, scan)
+}
+
+/// Every record that a scan wants, in order.
+pub fn scanned(store: &dyn UsageStore, mut scan: RecordScan) -> Vec<StoredRecord> {
     let mut found = Vec::new();
     loop {
         let page = store.scan(&scan).unwrap();
@@ -215,8 +220,17 @@ pub fn api_totals(
     found
 }
 
-/// How far the oldest records of an organization that has some are gone.
+/// How far the oldest records of all organizations are gone.
 pub fn dropped(store: &dyn UsageStore, name: &str) -> Option<DroppedThrough> {
+    first_page(store, name).dropped
+}
+
+/// From when on the records of an organization are kept.
+pub fn kept_from(store: &dyn UsageStore, name: &str) -> Option<Timestamp> {
+    first_page(store, name).kept_from
+}
+
+fn first_page(store: &dyn UsageStore, name: &str) -> RecordPage {
     let scan = RecordScan {
         organization: organization(name),
         filter: UsageFilter::default(),
@@ -225,5 +239,5 @@ pub fn dropped(store: &dyn UsageStore, name: &str) -> Option<DroppedThrough> {
         from: RecordPosition::START,
         records_max: 1,
     };
-    store.scan(&scan).unwrap().dropped
+    store.scan(&scan).unwrap()
 }

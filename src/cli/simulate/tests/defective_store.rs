@@ -15,7 +15,7 @@ use crate::{
         catalog::{Catalog, CatalogDifference},
         id::{AssetId, BatchId, ClientId, OrganizationId},
         quantity::Total,
-        record_scan::{RecordPage, RecordScan},
+        record_scan::{RecordPage, RecordPosition, RecordScan},
         totals::TotalsQuery,
         usage::{LogSequence, StoredRecord, Submission, UsageRecord},
         verdict::Decision,
@@ -135,6 +135,14 @@ impl UsageStore for DefectiveStore {
         let others = ["northwind", "contoso"].map(|name| OrganizationId::new(name).unwrap());
         let found = others.iter().map(|other| self.sled.find(other, uuid));
         Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().next())
+    }
+
+    fn position(
+        &self,
+        organization: &OrganizationId,
+        uuid: Uuid,
+    ) -> Result<Option<RecordPosition>, StoreError> {
+        self.sled.position(organization, uuid)
     }
 
     fn original(

@@ -5,9 +5,14 @@ use crate::store::{backup::BackupSection, sled::keyspace::KeySpace};
 /// Kinds of entries that hold a run.
 pub(super) const RUN_SPACES: [KeySpace; 3] =
     [KeySpace::RunPage, KeySpace::RunFences, KeySpace::RunFilter];
-/// Kinds of entries that are rows of totals, and what was dropped of them.
-pub(super) const ROW_SPACES: [KeySpace; 4] =
-    [KeySpace::Rollup, KeySpace::AssetRollup, KeySpace::ApiRollup, KeySpace::RetiredRow];
+/// Kinds of entries that are rows derived from the log, and what was dropped of them.
+pub(super) const ROW_SPACES: [KeySpace; 5] = [
+    KeySpace::Rollup,
+    KeySpace::AssetRollup,
+    KeySpace::ApiRollup,
+    KeySpace::ChunkIndex,
+    KeySpace::RetiredRow,
+];
 
 /// Whether entries of this kind are in a section.
 pub(super) fn belongs(section: BackupSection, key: &[u8]) -> bool {
@@ -27,6 +32,7 @@ fn section_of(space: KeySpace) -> BackupSection {
         | KeySpace::AssetRollup
         | KeySpace::ApiRollup
         | KeySpace::LogFloor
+        | KeySpace::ChunkIndex
         | KeySpace::RetiredRow
         | KeySpace::UsageBatch => BackupSection::Index,
         KeySpace::Format

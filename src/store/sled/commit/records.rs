@@ -31,6 +31,7 @@ use crate::{
             },
             organizations::OrganizationNumber,
             rollup::{
+                chunk_index,
                 row::{RowKey, series_prefix},
                 series::LockedSeries,
             },
@@ -65,6 +66,8 @@ pub(super) struct Writing {
     chunks: ChunkWriter,
     dimensions: Dimensions<Dimension>,
     gained: HashMap<(usize, QuarterHour), Total>,
+    // How many records each chunk holds of which organization, in the order of the chunks.
+    held: Vec<(LogSequence, OrganizationNumber, u64)>,
 }
 
 impl Writing {
@@ -74,6 +77,7 @@ impl Writing {
             chunks: ChunkWriter::new(first, stored_time)?,
             dimensions: Dimensions::new(),
             gained: HashMap::new(),
+            held: Vec::new(),
         })
     }
 
@@ -120,11 +124,12 @@ impl Writing {
                         None => Decision::Accepted,
                     };
                 };
-                if let Some(first) = live.insert_new(key, self.chunks.next_sequence()) {
+                let sequence = self.chunks.next_sequence();
+                if let Some(first) = live.insert_new(key, sequence) {
                     return stored(first);
                 }
                 if let Some(dimension) = dimensions.get(at).copied().flatten() {
-                    self.accept(dimension, record);
+                    self.accept(sequence, dimension, record);
                 }
                 Decision::Accepted
             })
@@ -208,19 +213,26 @@ impl Writing {
         self.dimensions.number_of(parts, is_same, series, organization, make)
     }
 
-    fn accept(&mut self, number: usize, record: &UsageRecord) {
+    fn accept(&mut self, sequence: LogSequence, number: usize, record: &UsageRecord) {
         let Some(Numbered { dimension, .. }) = self.dimensions.get(number) else { return };
+        let organization = dimension.organization;
         let nanos = log_nanos(record.usage_time).expect("settle_all represented it before");
         self.chunks.push(number, dimension, record.uuid, record.quantity, nanos);
         let total = self.gained.entry((number, QuarterHour::of(record.usage_time))).or_default();
         total
             .add(Total::of(record.quantity))
             .expect("a group is far too small to overflow a total");
+        // Nearly always the last one: records come by submission.
+        let mut of_chunk = self.held.iter_mut().rev().take_while(|(at, ..)| *at == sequence);
+        match of_chunk.find(|(_, of, _)| *of == organization) {
+            Some((.., records)) => *records += 1,
+            None => self.held.push((sequence, organization, 1)),
+        }
     }
 
     /// What is to be written, and the sequence after it.
     pub(super) fn finish(self) -> Result<(NewEntries, LogSequence), StoreError> {
-        let Self { chunks, dimensions, gained } = self;
+        let Self { chunks, dimensions, gained, held } = self;
         let (values, next) = chunks.finish();
         let mut new = NewEntries { values, ..NewEntries::default() };
         for ((number, quarter), total) in gained {
@@ -228,6 +240,9 @@ impl Writing {
             let (day, slot) = quarter.day_and_slot();
             let row = RowKey::in_period(&series.prefix, day)?;
             new.deltas.push((row, slot, total));
+        }
+        for (sequence, organization, records) in held {
+            new.deltas.push(chunk_index::addition(organization, sequence, records)?);
         }
         Ok((new, next))
     }

@@ -177,6 +177,7 @@ fn made_up_manifest(choices: &mut Choices<'_>) {
         next_run: choices.number() as u32,
         runs: (0..choices.pick(16)).map(|_| summary(choices)).collect(),
         dead: (0..choices.pick(16)).map(|_| choices.number() as u32).collect(),
+        chunks_indexed_after: LogSequence(choices.number()),
     };
     let key = KeySpace::Manifest.only();
     let value = manifest.encode().expect("few runs");

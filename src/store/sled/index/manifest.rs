@@ -1,8 +1,8 @@
 //! The manifest: which runs make up the index, which are being removed, and up to where the log is
 //! covered by them and by the stored totals. One value, replaced in one write.
 //!
-//! Body, version 1: checkpoint:u64 | next_run:u32 | runs:u16 { id level pages filter_blocks:u32
-//! keys:u64 first:20 last:20 } | dead:u16 { id:u32 }.
+//! Body, version 2: checkpoint:u64 | next_run:u32 | runs:u16 { id level pages filter_blocks:u32
+//! keys:u64 first:20 last:20 } | dead:u16 { id:u32 } | chunks_indexed_after:u64. Version 1 ends before the last.
 
 use super::{key::UuidKey, run::RunSummary};
 use crate::{
@@ -18,7 +18,9 @@ use crate::{
     },
 };
 
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
+/// From before there was a chunk index. Still read.
+const VERSION_WITHOUT_CHUNK_INDEX: u8 = 1;
 
 /// The state of the index on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,6 +33,8 @@ pub(in crate::store::sled) struct Manifest {
     pub(in crate::store::sled) runs: Vec<RunSummary>,
     /// Runs whose pages are being removed.
     pub(in crate::store::sled) dead: Vec<u32>,
+    /// The chunk index knows every chunk after this sequence, and none up to it.
+    pub(in crate::store::sled) chunks_indexed_after: LogSequence,
 }
 
 impl Manifest {
@@ -43,13 +47,27 @@ impl Manifest {
 
     /// Reads the value of the manifest's entry.
     pub(in crate::store::sled) fn decode(value: &[u8]) -> Result<Self, StoreError> {
-        codec::open_frame(value, VERSION, &KeySpace::Manifest.only())
-            .and_then(Self::parse)
-            .map_err(|error| StoreError::Damaged(format!("uuid index manifest: {error}").into()))
+        let key = KeySpace::Manifest.only();
+        let read = || match codec::open_frame(value, VERSION, &key) {
+            Ok(body) => {
+                let mut reader = Reader::new(body);
+                let mut manifest = Self::parse(&mut reader)?;
+                manifest.chunks_indexed_after = LogSequence(reader.u64()?);
+                reader.end().map(|()| manifest)
+            }
+            Err(Malformed::Version(VERSION_WITHOUT_CHUNK_INDEX)) => {
+                let body = codec::open_frame(value, VERSION_WITHOUT_CHUNK_INDEX, &key)?;
+                let mut reader = Reader::new(body);
+                let manifest = Self::parse(&mut reader)?;
+                reader.end().map(|()| manifest)
+            }
+            Err(error) => Err(error),
+        };
+        read().map_err(codec::damaged("uuid index manifest"))
     }
 
-    fn parse(body: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(body);
+    /// What both versions have. What comes after the checkpoint is replayed, and so is in the chunk index.
+    fn parse(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let checkpoint = LogSequence(reader.u64()?);
         let next_run = reader.u32()?;
         let runs = (0..reader.u16()?)
@@ -66,8 +84,7 @@ impl Manifest {
             })
             .collect::<Result<_, Malformed>>()?;
         let dead = (0..reader.u16()?).map(|_| reader.u32()).collect::<Result<_, _>>()?;
-        reader.end()?;
-        Ok(Self { checkpoint, next_run, runs, dead })
+        Ok(Self { checkpoint, next_run, runs, dead, chunks_indexed_after: checkpoint })
     }
 
     /// Replaces the manifest on disk; durable on return.
@@ -98,6 +115,7 @@ impl Manifest {
         for run in &self.dead {
             frame.extend_from_slice(&run.to_le_bytes());
         }
+        frame.extend_from_slice(&self.chunks_indexed_after.0.to_le_bytes());
         codec::finish_frame(&mut frame, VERSION, &key);
         Ok(frame)
     }
@@ -134,8 +152,22 @@ mod tests {
             next_run: 40,
             runs: (0..24).map(run).collect(),
             dead: vec![30, 31],
+            chunks_indexed_after: LogSequence(5),
         };
         manifest.store(&engine).unwrap();
         assert_eq!(Manifest::load(&engine).unwrap(), manifest);
+    }
+
+    #[test]
+    fn manifest_without_chunk_index_is_indexed_from_its_checkpoint() {
+        let manifest = Manifest { checkpoint: LogSequence(77), next_run: 4, ..Manifest::default() };
+        let value = manifest.encode().unwrap();
+        let (_, body) = value.split_at(codec::FRAME_BYTES);
+        let body = &body[..body.len() - 8];
+        let key = KeySpace::Manifest.only();
+        let old = codec::frame(body, VERSION_WITHOUT_CHUNK_INDEX, &key);
+        let expected = Manifest { chunks_indexed_after: LogSequence(77), ..manifest };
+        assert_eq!(Manifest::decode(&old).unwrap(), expected);
+        assert!(Manifest::decode(&codec::frame(body, VERSION, &key)).is_err());
     }
 }

@@ -9,6 +9,7 @@ pub(super) mod chunk;
 pub(super) mod fuzzing;
 mod packer;
 pub(super) mod read;
+pub(super) mod scan;
 
 use jiff::Timestamp;
 use uuid::Uuid;

@@ -1,9 +1,10 @@
 //! Where the log begins, and what was before.
 //!
-//! Body, version 1: first:u64 | linked:u8 | link:32 | stored_nanos:i64 | values:u64 | records:u64 | api_events:u64 |
-//! batches:u64 | asset_usages:u64 | uuid_sum:u128.
+//! Body, version 2: first:u64 | linked:u8 | link:32 | stored_nanos:i64 | values:u64 | records:u64 | api_events:u64 |
+//! batches:u64 | asset_usages:u64 | uuid_sum:u128 | kept_from_nanos:i64 (the least number for none). Version 1 ends before the
+//! last.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -24,7 +25,11 @@ use crate::{
     },
 };
 
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
+/// Does not say from when on records are kept. Still read.
+const VERSION_WITHOUT_KEPT_FROM: u8 = 1;
+/// Stands for no time from which on records are kept.
+const KEPT_FROM_NONE: i64 = i64::MIN;
 
 /// How much was dropped, in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,6 +85,9 @@ pub(in crate::store::sled) struct LogFloor {
     pub(in crate::store::sled) stored_time: Timestamp,
     pub(in crate::store::sled) counts: DroppedCounts,
     pub(in crate::store::sled) uuids: UuidSum,
+    /// Records stored before may be gone, all later ones are there; `None` of a log that records were never dropped from. It
+    /// depends on the clock and the options alone, so that readers may be told.
+    pub(in crate::store::sled) kept_from: Option<Timestamp>,
 }
 
 impl Default for LogFloor {
@@ -90,6 +98,7 @@ impl Default for LogFloor {
             stored_time: Timestamp::UNIX_EPOCH,
             counts: DroppedCounts::default(),
             uuids: UuidSum::default(),
+            kept_from: None,
         }
     }
 }
@@ -118,13 +127,30 @@ impl LogFloor {
     }
 
     pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<Self, StoreError> {
-        codec::open_frame(value, VERSION, key)
-            .and_then(Self::parse)
-            .map_err(codec::damaged("beginning of the log"))
+        let read = || match codec::open_frame(value, VERSION, key) {
+            Ok(body) => {
+                let mut reader = Reader::new(body);
+                let mut floor = Self::parse(&mut reader)?;
+                let kept_from = reader.i64()?;
+                floor.kept_from = (kept_from != KEPT_FROM_NONE).then(|| timestamp(kept_from));
+                reader.end().map(|()| floor)
+            }
+            Err(Malformed::Version(VERSION_WITHOUT_KEPT_FROM)) => {
+                let body = codec::open_frame(value, VERSION_WITHOUT_KEPT_FROM, key)?;
+                let mut reader = Reader::new(body);
+                let mut floor = Self::parse(&mut reader)?;
+                // Nothing that was stored later than the last value that was dropped is gone.
+                let after = SignedDuration::from_nanos(1);
+                floor.kept_from = floor.stored_time.checked_add(after).ok();
+                reader.end().map(|()| floor)
+            }
+            Err(error) => Err(error),
+        };
+        read().map_err(codec::damaged("beginning of the log"))
     }
 
-    fn parse(body: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(body);
+    /// What both versions have.
+    fn parse(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let first = reader.u64()?.checked_sub(1).ok_or(Malformed::Content)?;
         let linked = match reader.u8()? {
             0 => false,
@@ -141,13 +167,13 @@ impl LogFloor {
             asset_usages: reader.u64()?,
         };
         let uuids = UuidSum(u128::from_le_bytes(reader.array()?));
-        reader.end()?;
-        Ok(Self { before, stored_time, counts, uuids })
+        Ok(Self { before, stored_time, counts, uuids, kept_from: None })
     }
 
     pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        let Self { before, stored_time, counts, uuids } = self;
-        let mut frame = codec::start_frame(105);
+        let Self { before, stored_time, counts, uuids, kept_from } = self;
+        let kept_from = kept_from.map_or(Ok(KEPT_FROM_NONE), log_nanos)?;
+        let mut frame = codec::start_frame(113);
         frame.extend_from_slice(&self.first().0.to_le_bytes());
         frame.push(u8::from(before.is_linked()));
         frame.extend_from_slice(&before.link().0);
@@ -157,6 +183,7 @@ impl LogFloor {
             frame.extend_from_slice(&count.to_le_bytes());
         }
         frame.extend_from_slice(&uuids.0.to_le_bytes());
+        frame.extend_from_slice(&kept_from.to_le_bytes());
         codec::finish_frame(&mut frame, VERSION, &KeySpace::LogFloor.only());
         Ok(frame)
     }

@@ -38,6 +38,7 @@ pub(in crate::store::sled) fn floor(choices: &mut Choices<'_>) {
             asset_usages: choices.number(),
         },
         uuids: uuids(choices),
+        kept_from: choices.once_in(2).then(|| made_up::instant(choices)),
     };
     assert!(floor.has_dropped(last) && !floor.has_dropped(floor.first()));
     let key = KeySpace::LogFloor.only();

@@ -28,7 +28,7 @@ use super::{
     engine::{Batch, Engine},
     faults::FaultPoint,
     keyspace::{KeySpace, log_key, log_sequence},
-    log::{LogEntry, read::missing},
+    log::{LogEntry, log_nanos, read::missing},
     rollup::row::{Row, RowKey, Slots, add_slots},
 };
 use crate::{
@@ -96,6 +96,7 @@ pub(super) fn drop_before(
     let mut dropped = RecordsDropped::default();
     // Whoever pauses may be slow: another call will do.
     let Some(_alone) = core.retention.gate.try_write() else { return Ok(dropped) };
+    keep_from(core, instant)?;
     for _ in 0..STEPS_PER_CALL {
         let floor = core.retention.floor();
         let checkpoint = core.index.checkpoint();
@@ -111,6 +112,18 @@ pub(super) fn drop_before(
     core.engine.flush()?;
     dropped.more_to_come = true;
     Ok(dropped)
+}
+
+/// Notes that records stored before `instant` are not kept from now on, whether there are any or not.
+fn keep_from(core: &Core, instant: Timestamp) -> Result<(), StoreError> {
+    let mut floor = *core.retention.floor();
+    // Before what the log can represent nothing was stored.
+    if log_nanos(instant).is_ok() && floor.kept_from.is_none_or(|kept_from| kept_from < instant) {
+        floor.kept_from = Some(instant);
+        core.engine.stage(&KeySpace::LogFloor.only(), &floor.encode()?)?;
+        core.retention.floor.store(Arc::new(floor));
+    }
+    Ok(())
 }
 
 /// A store that takes little has no checkpoint for a long time: makes one if that is what keeps old values from being
@@ -151,6 +164,7 @@ struct Step {
     keys: Vec<[u8; 9]>,
     /// What it adds up to.
     rows: BTreeMap<RowKey, Slots>,
+    chunks_indexed_after: LogSequence,
 }
 
 impl Step {
@@ -161,7 +175,9 @@ impl Step {
         checkpoint: LogSequence,
         instant: Timestamp,
     ) -> Result<Self, StoreError> {
-        let mut step = Self { floor, keys: Vec::new(), rows: BTreeMap::new() };
+        let chunks_indexed_after = core.chunks_indexed_after;
+        let mut step =
+            Self { floor, keys: Vec::new(), rows: BTreeMap::new(), chunks_indexed_after };
         // Values that only go together: a batch.
         let mut unit: Vec<(LogEntry, LogFloor)> = Vec::new();
         let mut next = floor;
@@ -199,7 +215,7 @@ impl Step {
 
     fn take(&mut self, unit: &mut Vec<(LogEntry, LogFloor)>) -> Result<(), StoreError> {
         for (entry, floor) in unit.drain(..) {
-            for (row, slot, total) in derived::additions(&entry)? {
+            for (row, slot, total) in derived::additions(&entry, self.chunks_indexed_after)? {
                 self.rows.entry(row).or_default().entry(slot).or_default().add(total)?;
             }
             self.keys.push(log_key(floor.before.last()));

@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    iter,
     sync::{Arc, Weak},
 };
 
@@ -125,6 +126,24 @@ impl Rollups {
         has(&layers.live)
             || layers.shared.iter().any(|layer| has(layer))
             || layers.frozen.iter().flat_map(|frozen| &frozen.layers).any(|layer| has(layer))
+    }
+
+    /// The first row in memory from `from` on whose key begins with `prefix`, with its deltas.
+    pub(in crate::store::sled) fn first_from(
+        &self,
+        from: &RowKey,
+        prefix: &[u8],
+    ) -> Option<(RowKey, Vec<Delta>)> {
+        let layers = self.layers.lock();
+        let all = || {
+            let frozen = layers.frozen.iter().flat_map(|frozen| &frozen.layers);
+            iter::once(&layers.live).chain(layers.shared.iter().chain(frozen).map(|layer| &**layer))
+        };
+        let first_of =
+            |rows: &Layer| rows.range::<RowKey, _>(from..).next().map(|(key, _)| key.clone());
+        let first = all().filter_map(first_of).min()?;
+        let deltas = || all().filter_map(|rows| rows.get(&first).cloned()).collect();
+        first.as_bytes().starts_with(prefix).then(|| (first.clone(), deltas()))
     }
 
     /// Freezes what is in memory, and starts a new live layer.

@@ -7,10 +7,13 @@
 //! row carries the log sequence up to which it is complete, and every delta the sequence of its last
 //! record, so a delta is added to a row exactly if the row does not include it yet. A checkpoint
 //! therefore needs no atomicity across rows, and a crash in its middle does no harm.
+//!
+//! The chunk index is rows of the same kind.
 
 pub(super) mod api_totals;
 pub(super) mod asset_totals;
 pub(super) mod checkpoint;
+pub(super) mod chunk_index;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
 pub(super) mod layer;

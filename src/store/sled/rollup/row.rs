@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::civil;
 
+use super::chunk_index;
 use crate::{
     domain::{
         api_usage::{ApiSeries, StatusClass},
@@ -42,7 +43,7 @@ pub(in crate::store::sled) type Slots = BTreeMap<u8, Total>;
 
 /// The key of a row: organization, product, instance, SKU, client and UTC day; organization, asset, client and month; or
 /// organization, client, template, method, user, platform and month. Days are counted from 1970-01-01, months from January
-/// of year 0.
+/// of year 0. Those of the chunk index are organization and block.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::store::sled) struct RowKey(Box<[u8]>);
 
@@ -132,6 +133,9 @@ impl RowKey {
                 let (day, class) = api_day_of(self.period(), slot).unzip();
                 format!("{series:?} on {}, {class:?}", day.unwrap_or_default().date())
             })
+        } else if is_in(KeySpace::ChunkIndex) {
+            let organization = self.series_bytes().get(1..).unwrap_or_default();
+            Ok(chunk_index::describe(organization, self.period(), slot))
         } else {
             self.series().map(|series| {
                 let quarter = QuarterHour::from_day_and_slot(self.period(), slot);

@@ -76,9 +76,12 @@ impl SeriesSet {
         LockedSeries { hasher: &self.hasher, counted: self.counted.lock() }
     }
 
-    /// Adds the series of a row that is there.
+    /// Adds the series of a row that is there. Rows of the chunk index are of no series.
     pub(in crate::store::sled) fn note(&self, row: &RowKey) {
         let series = row.series_bytes();
+        if !SPACES.iter().any(|space| series.first() == Some(&(*space as u8))) {
+            return;
+        }
         let Some(organization) = organization_of(series) else { return };
         self.counted.lock().insert(organization, self.hasher.hash_one(series));
     }

@@ -75,7 +75,7 @@ pub struct VerifyReport {
     pub asset_usages: u64,
     /// Events of API usage.
     pub api_events: u64,
-    /// Series and periods with totals.
+    /// Rows of totals and of the chunk index.
     pub total_rows: u64,
     /// Every difference found, up to [`DIFFERENCES_MAX`]; empty if all is well.
     pub differences: Vec<String>,
@@ -211,7 +211,7 @@ impl Check<'_> {
         for key in derived::uuids(entry)? {
             self.uuid(key, sequence, &mut keys)?;
         }
-        for (row, slot, total) in derived::additions(entry)? {
+        for (row, slot, total) in derived::additions(entry, self.core.chunks_indexed_after)? {
             recounted.entry(row).or_default().entry(slot).or_default().add(total)?;
         }
         Ok(())
@@ -369,10 +369,11 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Compares stored totals, with what is in memory, against the recount.
+    /// Compares stored totals and the chunk index, with what is in memory, against the recount.
     fn totals(&mut self, mut recounted: BTreeMap<RowKey, Slots>) -> Result<(), StoreError> {
-        let mut prefixes = [KeySpace::Rollup, KeySpace::AssetRollup, KeySpace::ApiRollup]
-            .map(|space| space.only().to_vec());
+        let mut prefixes =
+            [KeySpace::Rollup, KeySpace::AssetRollup, KeySpace::ApiRollup, KeySpace::ChunkIndex]
+                .map(|space| space.only().to_vec());
         prefixes.sort_unstable();
         let ranges = RowRanges { prefixes: prefixes.to_vec(), periods: i64::MIN..=i64::MAX };
         let mut deltas = self.core.rollups.snapshot(ranges).deltas();
