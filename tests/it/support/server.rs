@@ -60,7 +60,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-pub const TOKEN: &str = "test-token-of-the-operator";
+pub const TOKEN: &str = "test-token-of-the-operator-of-this-server";
 
 /// The instant at which tests begin.
 pub fn noon() -> Timestamp {
