@@ -72,7 +72,7 @@ fn setup(connections: ConnectionLimits) -> Setup {
     Setup { connections, ..Setup::default() }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refused_call_does_not_authenticate_its_connection() {
     let server = TestServer::start().await;
     let key = client(&server, "bare", &[]).await;
@@ -84,7 +84,7 @@ async fn refused_call_does_not_authenticate_its_connection() {
     assert!(authenticated(&server) <= before);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connection_counts_as_unauthenticated_until_it_calls() {
     let limits = ConnectionLimits {
         idle_timeout: Duration::from_millis(100),
@@ -100,7 +100,7 @@ async fn idle_connection_counts_as_unauthenticated_until_it_calls() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connection_of_deleted_client_counts_as_unauthenticated() {
     let limits = ConnectionLimits {
         idle_timeout: Duration::from_millis(100),
@@ -116,7 +116,7 @@ async fn connection_of_deleted_client_counts_as_unauthenticated() {
     comes_to(&server, 0.0).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operator_gets_in_when_all_slots_are_busy() {
     const SLOTS: usize = 3;
     let limits = ConnectionLimits {

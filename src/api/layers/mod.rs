@@ -64,6 +64,8 @@ pub struct CallLimits {
     /// Calls under way without valid credentials: signing in, documents, reflection. Half of them may be streams, and half
     /// of one address. As many more may be waiting for their bodies, a quarter of them of one address. Default 512.
     pub unauthenticated_in_flight_max: usize,
+    /// How long the refusal of wrong credentials may wait, after many from its address. Default 1 s.
+    pub refusal_delay_max: Duration,
     /// Bytes of one message, after decompression. Default 4 MiB.
     pub message_bytes_max: usize,
     /// Requests of over 256 KiB that are in memory at once. Default 64.
@@ -82,6 +84,7 @@ impl Default for CallLimits {
             calls_in_flight_max: 1024,
             streams_in_flight_max: 512,
             unauthenticated_in_flight_max: 512,
+            refusal_delay_max: Duration::from_secs(1),
             message_bytes_max: 4 << 20,
             large_requests_max: 64,
             request_timeout: Duration::from_secs(60),
@@ -119,7 +122,10 @@ impl Layers {
             meter,
             in_flight: InFlight::new(limits),
             unfinished: Unfinished::new(unauthenticated, Arc::clone(&metrics)),
-            failed_credentials: FailedCredentials::new(unauthenticated / SHARE_OF_FAILURES),
+            failed_credentials: FailedCredentials::new(
+                unauthenticated / SHARE_OF_FAILURES,
+                limits.refusal_delay_max,
+            ),
             metrics,
             cross_origin,
         }
