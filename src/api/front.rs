@@ -37,6 +37,10 @@ use crate::auth::rpc_permissions;
 /// How the messages of a gRPC request are compressed.
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
+/// Answers are for those who asked.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
 /// What requests are led to.
 pub(super) struct Front {
     layers: Layers,
@@ -159,8 +163,8 @@ pub(super) async fn dispatch(State(front): State<Arc<Front>>, mut request: Reque
     };
     // Documents say themselves how long they stay good.
     let headers = response.headers_mut();
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);
+    headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(NO_SNIFF);
     response
 }
 

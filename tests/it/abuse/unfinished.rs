@@ -56,9 +56,10 @@ async fn unfinished_requests_hold_little_memory() {
     }))
     .await;
     for connection in &connections {
-        let ended = tokio::time::timeout(PATIENCE, connection.ended(STREAMS as usize)).await;
-        assert!(ended.is_ok(), "requests stay unfinished: {:?}", connection.seen);
-        assert_eq!(connection.seen.answered(), STREAMS as usize, "each is answered");
+        // Not all of them end: this peer does not take so much of their answers.
+        let answered = tokio::time::timeout(PATIENCE, connection.answered(STREAMS as usize)).await;
+        assert!(answered.is_ok(), "requests stay unfinished: {:?}", connection.seen);
+        assert!(!connection.is_closed(), "{:?}", connection.seen);
     }
     assert!(siege.metric("meterd_unfinished_requests_refused_total") > 0.0);
     drop(connections);
