@@ -24,7 +24,7 @@ impl AddressGroup {
     /// That of the peer of a request. Requests that came over no connection have one together.
     pub(super) fn of(extensions: &Extensions) -> Self {
         let peer = extensions.get::<PeerAddress>();
-        Self::of_address(peer.map_or(Ipv6Addr::UNSPECIFIED.into(), |peer| peer.0))
+        Self::of_address(peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.0))
     }
 }
 
