@@ -29,7 +29,7 @@ use serde_json::json;
 
 const ROUNDS: usize = 5;
 const CALLS: u32 = 100_000;
-const ADMIN_TOKEN: &str = "the operator's static token";
+const ADMIN_TOKEN: &str = "the operator's static token for benches";
 
 fn outside(now: Timestamp) -> (OutsideIssuer, String) {
     let pair = Ed25519KeyPair::generate().unwrap();

@@ -2,7 +2,7 @@
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tonic::Code;
 
 use super::{layers::Outcome, rest::Failure};
@@ -80,37 +80,40 @@ impl Documents {
         ])
     }
 
-    /// Whether there is one at this path.
-    pub(super) fn has(&self, path: &str) -> bool {
-        self.at(path).is_some()
-    }
-
-    // People end paths with a slash as they like.
-    fn at(&self, path: &str) -> Option<&Document> {
-        self.0.iter().find(|document| {
-            path.strip_prefix(document.path).is_some_and(|rest| matches!(rest, "" | "/"))
-        })
-    }
-
-    /// The document at a path.
+    /// The document at a path, if there is one.
     ///
     /// # Errors
-    /// For anything but GET and HEAD, and where there is none.
-    pub(super) fn answer(&self, method: &Method, path: &str) -> Result<Response, Failure> {
-        let Some(document) = self.at(path) else { return Err(Failure::not_found(path)) };
-        if !matches!(*method, Method::GET | Method::HEAD) {
+    /// For anything but GET and HEAD.
+    pub(super) fn find(&self, method: &Method, path: &str) -> Result<Option<Found<'_>>, Failure> {
+        // People end paths with a slash as they like.
+        let found = self.0.iter().find_map(|document| {
+            let rest = path.strip_prefix(document.path)?;
+            matches!(rest, "" | "/").then_some(Found { document, is_exact: rest.is_empty() })
+        });
+        if found.is_some() && !matches!(*method, Method::GET | Method::HEAD) {
             return Err(Failure::method_not_allowed(&[Method::GET, Method::HEAD]));
         }
+        Ok(found)
+    }
+}
+
+/// A document that a request is for.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a> {
+    document: &'a Document,
+    // Otherwise its path lies next to it.
+    is_exact: bool,
+}
+
+impl Found<'_> {
+    pub(super) fn answer(&self) -> Response {
+        let Self { document, is_exact } = *self;
         let mut response = Response::new(Body::from(document.content.clone()));
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(document.content_type));
         headers.insert(header::CACHE_CONTROL, document.cache.clone());
         headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
-        headers.insert(
-            HeaderName::from_static("x-content-type-options"),
-            HeaderValue::from_static("nosniff"),
-        );
-        if path != document.path {
+        if !is_exact {
             *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
             // Relative, so that it holds behind a proxy that adds a prefix.
             let name = document.path.rsplit('/').next().unwrap_or_default();
@@ -121,6 +124,6 @@ impl Documents {
         }
         *response.headers_mut() = headers;
         response.extensions_mut().insert(Outcome::new(Code::Ok));
-        Ok(response)
+        response
     }
 }

@@ -91,10 +91,15 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Connections that were closed at once because too many were open.
     pub connections_refused: Counter,
-    /// Connections of strangers that were closed for others because too many were open.
-    pub connections_displaced: Counter,
+    /// Connections of clients that called of late, and of operators.
+    pub connections_authenticated: Gauge,
+    connections_evicted: Family<ReasonLabels, Counter>,
     /// Connections that were closed because their peers did not take their answers.
     pub connections_stalled: Counter,
+    /// Calls with credentials that nobody has.
+    pub failed_credentials: Counter,
+    /// Unauthenticated requests refused because too many were unfinished.
+    pub unfinished_requests_refused: Counter,
     /// Certificates that were to be read again and could not be used.
     pub tls_reload_failures: Counter,
     /// Attempts to read an outside issuer's keys that failed.
@@ -160,8 +165,11 @@ impl Metrics {
             messages_rate_limited: Counter::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
-            connections_displaced: Counter::default(),
+            connections_authenticated: Gauge::default(),
+            connections_evicted: Family::default(),
             connections_stalled: Counter::default(),
+            failed_credentials: Counter::default(),
+            unfinished_requests_refused: Counter::default(),
             tls_reload_failures: Counter::default(),
             issuer_key_failures: Counter::default(),
             kept: KeptMetrics::default(),
@@ -248,14 +256,29 @@ impl Metrics {
             self.connections_refused.clone(),
         );
         to.register(
-            "connections_displaced",
-            "Connections without valid credentials that were closed for others: too many were open",
-            self.connections_displaced.clone(),
+            "connections_authenticated",
+            "Connections on which a call was permitted of late",
+            self.connections_authenticated.clone(),
+        );
+        to.register(
+            "connections_evicted",
+            "Connections closed for others, by reason",
+            self.connections_evicted.clone(),
         );
         to.register(
             "connections_stalled",
             "Connections closed because their peers did not take their answers",
             self.connections_stalled.clone(),
+        );
+        to.register(
+            "failed_credentials",
+            "Calls with credentials that nobody has",
+            self.failed_credentials.clone(),
+        );
+        to.register(
+            "unfinished_requests_refused",
+            "Requests without valid credentials refused because too many were unfinished",
+            self.unfinished_requests_refused.clone(),
         );
         to.register(
             "tls_reload_failures",
@@ -385,6 +408,11 @@ impl Metrics {
             "Usage queries that got the result of an equal one",
             self.query_results_shared.clone(),
         );
+    }
+
+    /// Counts connections that were closed for others.
+    pub fn count_evicted(&self, reason: &'static str, connections: u64) {
+        self.connections_evicted.get_or_create(&ReasonLabels { reason }).inc_by(connections);
     }
 
     /// A call began. Matched by [`Self::call_ended`].

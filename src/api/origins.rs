@@ -67,6 +67,15 @@ impl CrossOrigin {
         }
     }
 
+    /// Whether pages of an origin may call.
+    pub(super) fn has(&self, origin: &HeaderValue) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Origins(origins) => origins.contains(origin),
+            Self::Anybody => true,
+        }
+    }
+
     /// Puts the rules around a router.
     pub(super) fn around(&self, router: Router) -> Router {
         let layer = match self {

@@ -12,18 +12,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use super::{
-    layers::{CallLimits, Intake},
+    layers::{BodyLimits, CallLimits},
     status,
+    zstd_window::{ZstdError, ZstdFault},
 };
 
 /// A request up to this size may always come in. Twenty-five records have four KiB, a thousand have 120.
 const SMALL_BYTES_MAX: usize = 256 << 10;
-/// What a stranger may send: a name, a form, or an assertion.
-pub(super) const STRANGER_BYTES_MAX: usize = 64 << 10;
-/// And to a method that answers even when all places are taken: the name of a service.
-const PROBE_BYTES_MAX: usize = 1 << 10;
-/// How long that may take.
-const STRANGER_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is read of a body that nobody wants.
 const DISCARDED_BYTES_MAX: usize = 64 << 10;
 /// And for how long.
@@ -42,6 +37,8 @@ pub(super) enum Unread {
     TooSlow(Duration),
     /// It broke off.
     Broken,
+    /// It cannot be decompressed.
+    Zstd(ZstdFault),
 }
 
 impl From<Unread> for Status {
@@ -51,6 +48,7 @@ impl From<Unread> for Status {
             Unread::NoRoom(requests_max) => status::too_many_large_requests(requests_max),
             Unread::TooSlow(limit) => status::slow_body(limit),
             Unread::Broken => status::broken_body(),
+            Unread::Zstd(fault) => fault.into(),
         }
     }
 }
@@ -85,36 +83,18 @@ impl RequestBytes {
     }
 
     /// A body that is one message.
-    pub(super) async fn read(&self, body: Body, intake: Intake) -> Result<(Bytes, Held), Unread> {
-        let of_stranger = match intake {
-            Intake::AsItComes | Intake::Whole => {
-                return self.read_up_to(body, self.bytes_max).await;
-            }
-            Intake::OfStranger => read_of_stranger(body, STRANGER_BYTES_MAX),
-            Intake::OfProbe => read_of_stranger(body, PROBE_BYTES_MAX),
-        };
-        // So little takes none of the room that callers wait for.
-        Ok((of_stranger.await?, Held::default()))
+    pub(super) async fn read(&self, body: Body) -> Result<(Bytes, Held), Unread> {
+        self.read_up_to(body, self.bytes_max).await
     }
 
-    /// A request over gRPC: messages with what stands in front of them. One that is to come as it comes is left so.
-    pub(super) async fn read_grpc(
-        &self,
-        body: Body,
-        intake: Intake,
-    ) -> Result<(Body, Held), Unread> {
-        let (bytes, held) = match intake {
-            Intake::AsItComes => return Ok((body, Held::default())),
-            Intake::Whole => {
-                let with_prefix = self.bytes_max.saturating_add(GRPC_PREFIX_BYTES);
-                let read = self.read_up_to(body, with_prefix).await;
-                read.map_err(|unread| match unread {
-                    Unread::TooLarge(_) => Unread::TooLarge(self.bytes_max),
-                    other => other,
-                })?
-            }
-            Intake::OfStranger | Intake::OfProbe => self.read(body, intake).await?,
-        };
+    /// A request over gRPC of one message, with what stands in front of it.
+    pub(super) async fn read_grpc(&self, body: Body) -> Result<(Body, Held), Unread> {
+        let with_prefix = self.bytes_max.saturating_add(GRPC_PREFIX_BYTES);
+        let read = self.read_up_to(body, with_prefix).await;
+        let (bytes, held) = read.map_err(|unread| match unread {
+            Unread::TooLarge(_) => Unread::TooLarge(self.bytes_max),
+            other => other,
+        })?;
         Ok((Body::from(bytes), held))
     }
 
@@ -138,18 +118,54 @@ impl RequestBytes {
     }
 }
 
-/// A body from somebody who need not be known.
-pub(super) async fn read_of_stranger(body: Body, bytes_max: usize) -> Result<Bytes, Unread> {
-    let small = |bytes: usize| {
-        if bytes > bytes_max { Err(Unread::TooLarge(bytes_max)) } else { Ok(()) }
-    };
-    within(STRANGER_TIMEOUT, all(body, small)).await
+/// A body of an unauthenticated request, which may be given up in the middle.
+#[derive(Debug)]
+pub(super) struct SmallBody {
+    body: Body,
+    bytes: BytesMut,
+    bytes_max: usize,
 }
 
-/// Reads a body that nobody wants, so that the connection can go on after the answer. Over HTTP/1.1 the answer may be
-/// lost otherwise: closing a connection with unread data makes the peer's system drop it. Over HTTP/2 what comes after
-/// the answer is an error of the peer once the stream is forgotten, and too many of those end the connection with
-/// all its calls. Whether the body came to its end within limits that strangers may cost us.
+impl SmallBody {
+    pub(super) fn new(body: Body, bytes_max: usize) -> Self {
+        Self { body, bytes: BytesMut::new(), bytes_max }
+    }
+
+    /// Reads to the end. Nothing is lost if the future is dropped before, and another one goes on.
+    pub(super) async fn read(&mut self) -> Result<(), Unread> {
+        let too_large = Unread::TooLarge(self.bytes_max);
+        if self.body.size_hint().lower() > self.bytes_max as u64 {
+            return Err(too_large);
+        }
+        while let Some(data) = next_data(&mut self.body).await? {
+            if self.bytes.len() + data.len() > self.bytes_max {
+                return Err(too_large);
+            }
+            self.bytes.extend_from_slice(&data);
+        }
+        Ok(())
+    }
+
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.bytes.freeze()
+    }
+
+    /// What has not been read.
+    pub(super) fn into_unread(self) -> Body {
+        self.body
+    }
+}
+
+/// The body of a request that needs no credentials, if it was not read before.
+pub(super) async fn read_small(body: Body) -> Result<Bytes, Unread> {
+    let BodyLimits { bytes_max, timeout } = BodyLimits::SIGN_IN;
+    let mut body = SmallBody::new(body, bytes_max);
+    within(timeout, body.read()).await?;
+    Ok(body.into_bytes())
+}
+
+/// Reads a body that nobody wants and drops it. Whether it came to its end within limits that unauthenticated callers may
+/// cost us.
 pub(super) async fn discard(body: Body) -> bool {
     if body.is_end_stream() {
         return true;
@@ -166,10 +182,11 @@ pub(super) async fn discard(body: Body) -> bool {
     tokio::time::timeout(DISCARD_TIMEOUT, to_the_end).await.unwrap_or(false)
 }
 
-async fn within(
+/// What is read within a time.
+pub(super) async fn within<T>(
     limit: Duration,
-    reading: impl Future<Output = Result<Bytes, Unread>>,
-) -> Result<Bytes, Unread> {
+    reading: impl Future<Output = Result<T, Unread>>,
+) -> Result<T, Unread> {
     tokio::time::timeout(limit, reading).await.map_err(|_| Unread::TooSlow(limit))?
 }
 
@@ -206,6 +223,9 @@ async fn next_data(body: &mut Body) -> Result<Option<Bytes>, Unread> {
                 Ok(_) | Err(_) => {}
             },
             Some(Err(error)) => {
+                if let Some(fault) = ZstdError::within(&error) {
+                    return Err(Unread::Zstd(fault));
+                }
                 tracing::debug!(%error, "a request broke off");
                 return Err(Unread::Broken);
             }
@@ -218,7 +238,7 @@ async fn next_data(body: &mut Body) -> Result<Option<Bytes>, Unread> {
 mod tests {
     use std::convert::Infallible;
 
-    use futures_util::{StreamExt as _, stream};
+    use futures_util::{FutureExt as _, StreamExt as _, stream};
 
     use super::*;
 
@@ -236,26 +256,20 @@ mod tests {
     #[tokio::test]
     async fn requests_are_read_whole_however_they_come() {
         let requests = requests(1);
-        assert!(requests.read(Body::empty(), Intake::Whole).await.unwrap().0.is_empty());
+        assert!(requests.read(Body::empty()).await.unwrap().0.is_empty());
         for (piece, pieces) in [(1, 1), (1, 2), (0, 3), (3, 1000), (1000, 3)] {
-            let (bytes, held) =
-                requests.read(in_pieces(piece, pieces), Intake::Whole).await.unwrap();
+            let (bytes, held) = requests.read(in_pieces(piece, pieces)).await.unwrap();
             assert_eq!(bytes, vec![7; piece * pieces]);
             assert!(held.0.is_none());
         }
         let over = requests.bytes_max() + 1;
         for body in [in_pieces(over, 1), in_pieces(1 << 20, 5), Body::from(vec![0; over])] {
-            assert!(matches!(
-                requests.read(body, Intake::Whole).await.unwrap_err(),
-                Unread::TooLarge(_)
-            ));
+            assert!(matches!(requests.read(body).await.unwrap_err(), Unread::TooLarge(_)));
         }
         let prefixed = requests.bytes_max() + GRPC_PREFIX_BYTES;
-        let (body, _held) =
-            requests.read_grpc(in_pieces(prefixed, 1), Intake::Whole).await.unwrap();
+        let (body, _held) = requests.read_grpc(in_pieces(prefixed, 1)).await.unwrap();
         assert_eq!(body.size_hint().exact(), Some(prefixed as u64));
-        let refused =
-            requests.read_grpc(in_pieces(prefixed + 1, 1), Intake::Whole).await.unwrap_err();
+        let refused = requests.read_grpc(in_pieces(prefixed + 1, 1)).await.unwrap_err();
         assert!(matches!(refused, Unread::TooLarge(limit) if limit == requests.bytes_max()));
     }
 
@@ -263,7 +277,7 @@ mod tests {
     async fn only_so_many_large_requests_are_in_memory() {
         let requests = requests(2);
         let large = || in_pieces(SMALL_BYTES_MAX + 1, 1);
-        let read = async |body| requests.read(body, Intake::Whole).await;
+        let read = async |body| requests.read(body).await;
         let first = read(large()).await.unwrap();
         let second = read(in_pieces(SMALL_BYTES_MAX, 2)).await.unwrap();
         assert!(matches!(read(large()).await.unwrap_err(), Unread::NoRoom(2)));
@@ -275,18 +289,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn strangers_take_no_room_of_large_requests() {
-        let requests = requests(0);
-        let most = in_pieces(STRANGER_BYTES_MAX, 1);
-        assert!(requests.read(most, Intake::OfStranger).await.unwrap().1.0.is_none());
-        for (intake, bytes_max) in
-            [(Intake::OfStranger, STRANGER_BYTES_MAX), (Intake::OfProbe, PROBE_BYTES_MAX)]
-        {
-            let over = || in_pieces(bytes_max, 2);
-            let refused = requests.read(over(), intake).await.unwrap_err();
-            assert!(matches!(refused, Unread::TooLarge(limit) if limit == bytes_max));
-            let refused = requests.read_grpc(over(), intake).await.unwrap_err();
-            assert!(matches!(refused, Unread::TooLarge(limit) if limit == bytes_max));
+    async fn small_body_may_be_given_up_and_read_on() {
+        let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, Infallible>>(4);
+        let received = tokio_stream::wrappers::ReceiverStream::new(receiver);
+        let mut body = SmallBody::new(Body::from_stream(received), 6);
+        for piece in ["ab", "c"] {
+            sender.send(Ok(piece.into())).await.unwrap();
+        }
+        assert!(body.read().now_or_never().is_none(), "it is not complete");
+        sender.send(Ok("def".into())).await.unwrap();
+        drop(sender);
+        body.read().await.unwrap();
+        assert_eq!(body.into_bytes(), "abcdef");
+        for over in [Body::from("1234567"), in_pieces(4, 2)] {
+            let refused = SmallBody::new(over, 6).read().await.unwrap_err();
+            assert!(matches!(refused, Unread::TooLarge(6)));
         }
     }
 
@@ -297,10 +314,9 @@ mod tests {
             Body::from_stream(begun.chain(stream::pending()))
         };
         let requests = requests(1);
-        for intake in [Intake::Whole, Intake::OfStranger] {
-            let given_up = requests.read(never(), intake).await.unwrap_err();
-            let limit = if intake == Intake::Whole { requests.timeout } else { STRANGER_TIMEOUT };
-            assert!(matches!(given_up, Unread::TooSlow(after) if after == limit));
-        }
+        let given_up = requests.read(never()).await.unwrap_err();
+        assert!(matches!(given_up, Unread::TooSlow(after) if after == requests.timeout));
+        let given_up = read_small(never()).await.unwrap_err();
+        assert!(matches!(given_up, Unread::TooSlow(after) if after == BodyLimits::SIGN_IN.timeout));
     }
 }

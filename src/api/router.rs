@@ -16,7 +16,7 @@ use super::{
     client_rates::ClientRates,
     documents::Documents,
     front::{self, Front},
-    layers::{CallLimits, Layers},
+    layers::{BodyLimits, CallLimits, Layers},
     metrics::Metrics,
     oauth::TokenEndpoint,
     origins::CrossOrigin,
@@ -45,10 +45,9 @@ use super::{
         },
     },
     product_usage::ProductUsageHandler,
-    request_bytes::{RequestBytes, STRANGER_BYTES_MAX, discard},
+    request_bytes::RequestBytes,
     rest::{Rest, RestError, dialect::DIALECTS, openapi},
     self_metering::CallMeter,
-    status,
     store::StoreHandler,
     usage_batch::UsageBatchHandler,
     usage_ingest::UsageIngestHandler,
@@ -209,8 +208,12 @@ pub fn api_router(
         clock: Arc::clone(&clock),
         metrics: Arc::clone(&metrics),
     };
-    let token_endpoint =
-        TokenEndpoint::new(clients, tokens, Arc::clone(&clock), limits.strangers_in_flight_max);
+    let token_endpoint = TokenEndpoint::new(
+        clients,
+        tokens,
+        Arc::clone(&clock),
+        limits.unauthenticated_in_flight_max,
+    );
     let rates = Arc::new(ClientRates::new(limits.client_rate, Arc::clone(&metrics)));
     let product_usage = ProductUsageHandler {
         usage: Arc::clone(&usage),
@@ -242,7 +245,8 @@ pub fn api_router(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let (health_reporter, health) = tonic_health::server::health_reporter();
-    let open = CallLimits { message_bytes_max: STRANGER_BYTES_MAX, ..*limits };
+    let unauthenticated_bytes_max = BodyLimits::SIGN_IN.bytes_max;
+    let open = CallLimits { message_bytes_max: unauthenticated_bytes_max, ..*limits };
     let mut routes = RoutesBuilder::default();
     routes
         .add_service(configured!(
@@ -279,11 +283,13 @@ pub fn api_router(
         )
         .add_service(configured!(ApiEndpointServiceServer::new(EndpointHandler), open))
         .add_service(configured!(IamTokenServiceServer::new(iam_tokens), open))
-        .add_service(health.max_decoding_message_size(STRANGER_BYTES_MAX))
-        .add_service(reflection().build_v1()?.max_decoding_message_size(STRANGER_BYTES_MAX))
+        .add_service(health.max_decoding_message_size(unauthenticated_bytes_max))
+        .add_service(reflection().build_v1()?.max_decoding_message_size(unauthenticated_bytes_max))
         // Older tools ask for this one.
-        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(STRANGER_BYTES_MAX));
-    let handlers = routes.routes().into_axum_router().fallback(no_such_method);
+        .add_service(
+            reflection().build_v1alpha()?.max_decoding_message_size(unauthenticated_bytes_max),
+        );
+    let handlers = routes.routes().into_axum_router();
     let pool = DescriptorPool::decode(pb::DESCRIPTOR_SET)?;
     let requests = RequestBytes::new(limits);
     let rest = Rest::build(&pool, DIALECTS, handlers.clone(), requests.clone())?;
@@ -293,7 +299,7 @@ pub fn api_router(
         .transpose()?
         .map(Arc::new);
     let front = Front::new(
-        Layers::new(authentication, clock, metrics, meter, limits),
+        Layers::new(authentication, clock, metrics, meter, limits, cors.clone()),
         requests,
         handlers,
         rest,
@@ -302,12 +308,6 @@ pub fn api_router(
     );
     let router = Router::new().fallback(front::dispatch).with_state(Arc::new(front));
     Ok((cors.around(router), health_reporter))
-}
-
-async fn no_such_method(request: axum::extract::Request) -> axum::response::Response {
-    let status = status::no_such_method(request.uri().path());
-    discard(request.into_body()).await;
-    status.into_http()
 }
 
 #[cfg(test)]

@@ -259,6 +259,45 @@ pub(super) fn too_many_calls(calls_max: usize, whose: &str, retry_after: Duratio
     with_reason(Code::ResourceExhausted, text, "TOO_MANY_CALLS", Some(retry_after))
 }
 
+/// Too many unauthenticated requests whose bodies have not come.
+pub(super) fn too_many_unfinished(max: usize, whose: &str) -> Status {
+    let text = format!(
+        "more than {max} requests without valid credentials are unfinished{whose}; send each whole, and try again later"
+    );
+    with_reason(
+        Code::ResourceExhausted,
+        text,
+        "TOO_MANY_UNFINISHED_REQUESTS",
+        Some(LARGE_RETRY_AFTER),
+    )
+}
+
+/// The headers are larger than an unauthenticated caller may send.
+pub(super) fn headers_too_large(bytes: usize, bytes_max: usize) -> Status {
+    let text = format!(
+        "the headers have {bytes} bytes, and those of a call that needs no credentials may have {bytes_max}; leave out what it does not need"
+    );
+    with_reason(Code::ResourceExhausted, text, "HEADERS_TOO_LARGE", None)
+}
+
+/// The request names the server twice, and differently.
+pub(super) fn ambiguous_host(text: &'static str) -> Status {
+    with_reason(Code::InvalidArgument, text, "AMBIGUOUS_HOST", None)
+}
+
+/// Development mode: the request is not of a program on this machine.
+pub(super) fn not_local(text: String) -> Status {
+    with_reason(Code::PermissionDenied, text, "NOT_LOCAL", None)
+}
+
+/// The window of zstd is larger than HTTP allows.
+pub(super) fn zstd_window_too_large(bytes: u64, bytes_max: u64) -> Status {
+    let text = format!(
+        "the zstd window has {bytes} bytes, at most {bytes_max} are allowed (RFC 9659); compress with a smaller one"
+    );
+    with_reason(Code::InvalidArgument, text, "ZSTD_WINDOW_TOO_LARGE", None)
+}
+
 /// Too many large requests at once.
 pub(super) fn too_many_large_requests(requests_max: usize) -> Status {
     let text = format!("{requests_max} large requests are being read already; try again later");
@@ -359,7 +398,8 @@ pub(super) fn broken_body() -> Status {
 
 /// The body did not come in time.
 pub(super) fn slow_body(limit: Duration) -> Status {
-    let text = format!("the body took longer than {} s; nothing of it was taken", limit.as_secs());
+    let text =
+        format!("the body took longer than {} s; nothing of it was taken", limit.as_secs_f64());
     with_reason(Code::DeadlineExceeded, text, "BODY_TIMEOUT", None)
 }
 

@@ -22,7 +22,7 @@ use crate::domain::{
     id::{ClientId, OrganizationId},
 };
 
-const ADMIN_TOKEN: &str = "a secret token";
+const ADMIN_TOKEN: &str = "a secret token of the administrator";
 const KEY_ID: &str = "k";
 const ISSUER: &str = "https://id.example.com";
 const AUDIENCE: &str = "meterd";

@@ -58,6 +58,13 @@ impl Principal {
         Self { caller, permissions: client.permissions.iter().copied().collect() }
     }
 
+    /// Whether the principal is an operator: an administrator of the organization `default`.
+    #[must_use]
+    pub fn is_operator(&self) -> bool {
+        self.caller.organization.as_str() == OPERATOR_ORGANIZATION
+            && self.has_any(&[Permission::AccessAdmin])
+    }
+
     /// Whether the principal has at least one of `permissions`.
     #[must_use]
     pub fn has_any(&self, permissions: &[Permission]) -> bool {
@@ -92,6 +99,17 @@ pub enum AuthError {
     /// The caller is known and may not do this.
     #[error("the caller needs one of the permissions {}", Permission::names(.0))]
     Forbidden(&'static [Permission]),
+}
+
+impl AuthError {
+    /// Whether credentials were shown that nobody has, as somebody does who guesses.
+    #[must_use]
+    pub fn is_of_credentials(self) -> bool {
+        match self {
+            Self::Invalid | Self::UnknownKey | Self::InvalidApiKey | Self::DifferentClients => true,
+            Self::Missing | Self::Malformed | Self::Claims(_) | Self::Forbidden(_) => false,
+        }
+    }
 }
 
 /// What a caller sends to be recognised.
@@ -178,6 +196,12 @@ impl Authentication {
         self.admin_token.is_some() || self.anonymous.is_some()
     }
 
+    /// Whether callers without credentials are let in: development mode.
+    #[must_use]
+    pub fn lets_in_anybody(&self) -> bool {
+        self.anonymous.is_some()
+    }
+
     /// Who the caller with these credentials is.
     ///
     /// # Errors
@@ -254,6 +278,8 @@ impl Authentication {
 mod tests {
     use super::*;
 
+    const TOKEN: &str = "a secret token of the administrator";
+
     fn now() -> Timestamp {
         "2026-11-20T12:00:00Z".parse().unwrap()
     }
@@ -263,7 +289,7 @@ mod tests {
     }
 
     fn authentication(dev: bool) -> Authentication {
-        Authentication::new(Some(AdminToken::new("a secret token").unwrap()), dev).unwrap()
+        Authentication::new(Some(AdminToken::new(TOKEN).unwrap()), dev).unwrap()
     }
 
     #[test]
@@ -274,9 +300,9 @@ mod tests {
                 .authenticate(bearer(header), now())
                 .map(|principal| principal.caller.organization.to_string())
         };
-        assert_eq!(organization(b"Bearer a secret token"), Ok("default".into()));
-        assert_eq!(organization(b"bearer a secret token"), Ok("default".into()));
-        assert_eq!(organization(b"Bearer a secret tokem"), Err(AuthError::Invalid));
+        assert_eq!(organization(format!("Bearer {TOKEN}").as_bytes()), Ok("default".into()));
+        assert_eq!(organization(format!("bearer {TOKEN}").as_bytes()), Ok("default".into()));
+        assert_eq!(organization(format!("Bearer {TOKEN}x").as_bytes()), Err(AuthError::Invalid));
         assert_eq!(organization(b"Bearer "), Err(AuthError::Invalid));
         assert_eq!(organization(b"Basic abcdef"), Err(AuthError::Malformed));
         assert_eq!(organization(b""), Err(AuthError::Malformed));

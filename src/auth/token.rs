@@ -5,8 +5,8 @@ use std::hash::Hasher as _;
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 use subtle::ConstantTimeEq as _;
 
-/// Shortest admin token, in bytes.
-const ADMIN_TOKEN_BYTES_MIN: usize = 8;
+/// Shortest admin token, in bytes: one that cannot be guessed, however many guesses are answered in a second.
+const ADMIN_TOKEN_BYTES_MIN: usize = 32;
 
 /// A bearer token with every permission. Only a keyed digest of it is kept.
 #[derive(Clone)]
@@ -25,7 +25,9 @@ impl std::fmt::Debug for AdminToken {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AdminTokenError {
     /// Too short to be a secret.
-    #[error("the admin token must have at least {ADMIN_TOKEN_BYTES_MIN} characters")]
+    #[error(
+        "the admin token must have at least {ADMIN_TOKEN_BYTES_MIN} characters; make one with `openssl rand -hex 32`"
+    )]
     TooShort,
     /// It could not be sent in a header.
     #[error("the admin token must consist of visible ASCII characters")]

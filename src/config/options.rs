@@ -193,9 +193,9 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_STREAMS_IN_FLIGHT_MAX", value_name = "N")]
     pub streams_in_flight_max: Option<usize>,
 
-    /// Calls without valid credentials that may be under way beside them [default: 512]
-    #[arg(long, env = "METERD_STRANGERS_IN_FLIGHT_MAX", value_name = "N")]
-    pub strangers_in_flight_max: Option<usize>,
+    /// Calls without valid credentials that may be under way beside them; half of them from one address [default: 512]
+    #[arg(long, env = "METERD_UNAUTHENTICATED_IN_FLIGHT_MAX", value_name = "N")]
+    pub unauthenticated_in_flight_max: Option<usize>,
 
     /// Messages of one usage stream that may be under way [default: 8]
     #[arg(long, env = "METERD_STREAM_MESSAGES_IN_FLIGHT_MAX", value_name = "N")]
@@ -277,6 +277,24 @@ pub struct ServeOptions {
     /// Connections that may be open on each listener [default: what the process may have, less 128, at most 16384]
     #[arg(long, env = "METERD_CONNECTIONS_MAX", value_name = "N")]
     pub connections_max: Option<usize>,
+
+    /// Connections of one client that count as authenticated; beyond it, its longest idle one is closed [default: a
+    /// quarter of all]
+    #[arg(long, env = "METERD_CLIENT_CONNECTIONS_MAX", value_name = "N")]
+    pub client_connections_max: Option<usize>,
+
+    /// Those of all clients of an organization [default: half of all]
+    #[arg(long, env = "METERD_ORGANIZATION_CONNECTIONS_MAX", value_name = "N")]
+    pub organization_connections_max: Option<usize>,
+
+    /// Connections kept for operators, beside the others [default: 8]
+    #[arg(long, env = "METERD_OPERATOR_CONNECTIONS", value_name = "N")]
+    pub operator_connections: Option<usize>,
+
+    /// A connection on which no call was permitted for this long counts as unauthenticated, and may be closed for another
+    /// one [default: 1m]
+    #[arg(long, env = "METERD_CONNECTION_IDLE_TIMEOUT", value_name = "DURATION")]
+    pub connection_idle_timeout: Option<HumanDuration>,
 }
 
 impl ServeOptions {
@@ -332,7 +350,7 @@ impl ServeOptions {
             answer_timeout,
             calls_in_flight_max,
             streams_in_flight_max,
-            strangers_in_flight_max,
+            unauthenticated_in_flight_max,
             stream_messages_in_flight_max,
             query_workers,
             query_retention,
@@ -352,6 +370,10 @@ impl ServeOptions {
             audit_retention,
             audit_events_max,
             connections_max,
+            client_connections_max,
+            organization_connections_max,
+            operator_connections,
+            connection_idle_timeout,
         )
     }
 }

@@ -15,18 +15,21 @@ use tokio::{
     net::{TcpListener, TcpSocket},
     sync::{Notify, futures::OwnedNotified, watch},
     task::JoinSet,
-    time::Instant,
+    time::{Instant, MissedTickBehavior},
 };
 use tower::ServiceExt as _;
 
 use super::{
     answers::{PacedBody, ROUNDS_MAX, WaitingAnswers},
     listener::Listener,
-    room::{Entry, Guest, Room},
+    slots::{ConnectionSlots, Slot, SlotLimits},
     tls::Tls,
     watched_stream::{PeerProgress, WatchedStream},
 };
-use crate::api::{PeerAddress, metrics::Metrics};
+use crate::{
+    api::{Connection as CallConnection, PeerAddress, metrics::Metrics},
+    domain::access::ClientDirectory,
+};
 
 /// Connections that wait to be accepted, if the system's `somaxconn` allows as many. What comes beyond them must try again,
 /// which it does after a second or more.
@@ -46,9 +49,18 @@ const SEND_BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Limits of connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
-    /// Connections open at once per listener. More are let in for those of strangers, or closed at once. Default:
-    /// what the process may have as descriptors, less 128, and at most 16,384.
+    /// Connections open at once per listener. More are accepted instead of unauthenticated or idle ones, or closed at
+    /// once. Default: what the process may have as descriptors, less 128, and at most 16,384.
     pub connections_max: usize,
+    /// Authenticated connections of one client; beyond it, its longest idle one is evicted. Default: `None`, a quarter of
+    /// all.
+    pub client_connections_max: Option<usize>,
+    /// Those of all clients of an organization. Default: `None`, half of all.
+    pub organization_connections_max: Option<usize>,
+    /// Connections for operators, beside the others. Default 8.
+    pub operator_connections: usize,
+    /// A connection on which no call was permitted for this long counts as unauthenticated. Default 1 min.
+    pub idle_timeout: Duration,
     /// How long a peer may take from connecting to the end of its first opening bytes, and of the
     /// headers of each HTTP/1.1 request. Default 10 s.
     pub opening_timeout: Duration,
@@ -70,6 +82,10 @@ impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             connections_max: connections_for(rlimit::Resource::NOFILE.get_soft().unwrap_or(1024)),
+            client_connections_max: None,
+            organization_connections_max: None,
+            operator_connections: 8,
+            idle_timeout: Duration::from_mins(1),
             opening_timeout: Duration::from_secs(10),
             keep_alive_interval: Duration::from_secs(30),
             keep_alive_timeout: Duration::from_secs(20),
@@ -86,6 +102,20 @@ impl ConnectionLimits {
     pub fn with_all_descriptors() -> Self {
         let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
         Self { connections_max: connections_for(descriptors), ..Self::default() }
+    }
+
+    fn slots(&self) -> SlotLimits {
+        let part = |given: Option<usize>, divisor: usize| {
+            given.unwrap_or_else(|| (self.connections_max / divisor).max(1))
+        };
+        SlotLimits {
+            connections_max: self.connections_max,
+            client_connections_max: part(self.client_connections_max, 4),
+            organization_connections_max: part(self.organization_connections_max, 2),
+            operator_connections: self.operator_connections,
+            idle_timeout: self.idle_timeout,
+            handshake_timeout: self.opening_timeout,
+        }
     }
 }
 
@@ -113,6 +143,8 @@ pub(super) struct Served {
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) limits: ConnectionLimits,
     pub(super) metrics: Arc<Metrics>,
+    /// Which clients there are; `None` where nobody authenticates.
+    pub(super) clients: Option<Arc<dyn ClientDirectory>>,
 }
 
 /// Serves on `listener` until `stopping` turns true; then lets what is under way finish for
@@ -123,7 +155,13 @@ pub(super) async fn serve_connections(
     mut stopping: watch::Receiver<bool>,
     drain_timeout: Duration,
 ) {
-    let room = Room::new(served.limits.connections_max);
+    let slots = ConnectionSlots::new(
+        served.limits.slots(),
+        served.clients.clone(),
+        Arc::clone(&served.metrics),
+    );
+    let mut sweeps = tokio::time::interval(slots.sweep_interval());
+    sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let protocol = protocol(&served.limits);
     // Wakes connections in the order in which they wait, so that a simulation of it can be repeated.
     let draining = Arc::new(Notify::new());
@@ -133,6 +171,10 @@ pub(super) async fn serve_connections(
         let accepted = tokio::select! {
             biased;
             _ = stopping.wait_for(|stopping| *stopping) => break,
+            _ = sweeps.tick() => {
+                slots.sweep();
+                continue;
+            }
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
@@ -144,14 +186,11 @@ pub(super) async fn serve_connections(
                 continue;
             }
         };
-        let Some((guest, entry)) = room.enter() else {
+        let Some(slot) = slots.enter() else {
             served.metrics.connections_refused.inc();
             continue;
         };
-        if entry == Entry::InsteadOfStranger {
-            served.metrics.connections_displaced.inc();
-        }
-        let connection = Connection { served: served.clone(), peer: PeerAddress(peer), guest };
+        let connection = Connection { served: served.clone(), peer: PeerAddress(peer), slot };
         while open.try_join_next().is_some() {}
         let told = Arc::clone(&draining).notified_owned();
         open.spawn(connection.serve(stream, protocol.clone(), told));
@@ -195,7 +234,7 @@ fn protocol(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
 struct Connection {
     served: Served,
     peer: PeerAddress,
-    guest: Guest,
+    slot: Slot,
 }
 
 impl Connection {
@@ -209,7 +248,7 @@ impl Connection {
         tokio::select! {
             biased;
             () = self.meet(stream, protocol, told_to_stop) => {}
-            () = self.guest.must_leave() => tracing::debug!("a stranger's connection is closed for another"),
+            () = self.slot.evicted() => tracing::debug!("a connection is evicted"),
         }
         self.served.metrics.connections.dec();
     }
@@ -237,13 +276,13 @@ impl Connection {
         protocol: auto::Builder<TokioExecutor>,
         told_to_stop: OwnedNotified,
     ) {
-        let (peer, acquaintance) = (self.peer, self.guest.acquaintance().clone());
+        let (peer, call_connection) = (self.peer, CallConnection::new(self.slot.watched()));
         let answers = Arc::new(WaitingAnswers::default());
         let progress = Arc::new(PeerProgress::default());
         let router =
             self.served.router.clone().map_request(move |mut request: Request<Incoming>| {
                 request.extensions_mut().insert(peer);
-                request.extensions_mut().insert(acquaintance.clone());
+                request.extensions_mut().insert(call_connection.clone());
                 request
             });
         let paced = {

@@ -6,7 +6,7 @@ mod connections;
 mod issuer_keys;
 mod key_rotation;
 mod listener;
-mod room;
+mod slots;
 mod tls;
 mod watched_stream;
 
@@ -404,7 +404,10 @@ impl<L: Listener> Server<L> {
             tls,
             limits: self.config.connections,
             metrics: Arc::clone(&self.metrics),
+            clients: None,
         };
+        // No operator signs in there.
+        let admin_limits = ConnectionLimits { operator_connections: 0, ..self.config.connections };
         let certificates = self.tls.clone().map(|tls| {
             let (reload, metrics) = (Arc::clone(&self.reload), Arc::clone(&self.metrics));
             let stopping = watching.clone();
@@ -425,13 +428,13 @@ impl<L: Listener> Server<L> {
         };
         let api = tokio::spawn(serve_connections(
             self.api,
-            served(self.router, self.tls),
+            Served { clients: Some(self.access), ..served(self.router, self.tls) },
             watching,
             self.config.drain_timeout,
         ));
         let admin = tokio::spawn(serve_connections(
             self.admin,
-            served(admin_router(admin), None),
+            Served { limits: admin_limits, ..served(admin_router(admin), None) },
             admin_watching,
             Duration::ZERO,
         ));

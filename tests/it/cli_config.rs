@@ -62,8 +62,8 @@ fn development_mode_listens_on_loopback_only() {
 #[test]
 fn what_cannot_be_meant_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let token = file(directory.path(), "token", "a token of the operator\n");
-    let short = file(directory.path(), "short", "x\n");
+    let token = file(directory.path(), "token", "a token of the operator, for a test\n");
+    let short = file(directory.path(), "short", &"x".repeat(31));
     for (arguments, code, part) in [
         (&["serve", "--dev", "--queued-records-max", "10"][..], 2, "at least 1000 is needed"),
         (&["serve", "--dev", "--cache-size", "1KiB"], 2, "cache-size"),
@@ -73,7 +73,8 @@ fn what_cannot_be_meant_is_refused() {
         (&["serve", "--dev", "--calls-in-flight-max", "0"], 2, "at least 1 is needed"),
         (&["serve", "--dev", "--log", "=="], 2, "log filter"),
         (&["serve", "--dev", "--log-format", "xml"], 2, "xml"),
-        (&["serve", "--admin-token-file", &short], 2, "at least 8 characters"),
+        (&["serve", "--admin-token-file", &short], 2, "at least 32 characters"),
+        (&["serve", "--admin-token-file", &short], 2, "openssl rand -hex 32"),
         (&["serve", "--admin-token-file", "/no/such/file"], 1, "/no/such/file"),
         (&["serve", "--client-burst", "10"], 2, "client-records-per-second"),
         (&["serve", "--client-records-per-second", "0"], 2, "client-records-per-second"),

@@ -1,5 +1,5 @@
 //! Watching a call to the end of its answer: only there is its gRPC code known, its time over and its
-//! place free for another.
+//! permit free for another.
 
 use std::{
     pin::Pin,
@@ -18,9 +18,10 @@ use http_body::{Frame, SizeHint};
 use tokio::time::{Instant as Deadline, Sleep, sleep_until};
 use tonic::{Code, Status};
 
-use super::places::Place;
+use super::in_flight::CallPermit;
 use crate::{
     api::{
+        connection::PermittedCall,
         metrics::Metrics,
         rest::http_status,
         self_metering::{CallMeter, Protocol},
@@ -38,7 +39,8 @@ pub(super) struct CallGuard {
     code: Code,
     // The HTTP status of an answer that is no gRPC.
     http: Option<StatusCode>,
-    place: Option<Place>,
+    permit: Option<CallPermit>,
+    on_connection: Option<PermittedCall>,
     metered: Option<Metered>,
 }
 
@@ -54,7 +56,16 @@ impl CallGuard {
     pub(super) fn begin(metrics: Arc<Metrics>, method: &'static str, began: Instant) -> Self {
         metrics.call_began();
         let code = Code::Cancelled;
-        Self { metrics, method, began, code, http: None, place: None, metered: None }
+        Self {
+            metrics,
+            method,
+            began,
+            code,
+            http: None,
+            permit: None,
+            on_connection: None,
+            metered: None,
+        }
     }
 
     /// Counts the call as API usage when it is over.
@@ -62,26 +73,27 @@ impl CallGuard {
         self.metered = Some(metered);
     }
 
-    /// Keeps the call's place among those in flight.
-    pub(super) fn hold(&mut self, place: Place) {
-        self.place = Some(place);
+    /// Keeps the call's permit.
+    pub(super) fn hold(&mut self, permit: CallPermit) {
+        self.permit = Some(permit);
     }
 
-    pub(super) fn has_place(&self) -> bool {
-        self.place.is_some()
+    /// Counts the call on its connection until it is over.
+    pub(super) fn count_on_connection(&mut self, call: PermittedCall) {
+        self.on_connection = Some(call);
     }
 
-    /// Gives the place back before the answer is taken: whoever does not take it keeps nothing of worth here.
-    pub(super) fn leave_place(&mut self) {
-        self.place = None;
+    /// Gives the permit back before the answer is taken: whoever does not take it keeps nothing of worth here.
+    pub(super) fn release_permit(&mut self) {
+        self.permit = None;
     }
 
-    /// Goes along with the answer to its end. The place is kept until the answer is gone: whoever compresses it, for one,
+    /// Goes along with the answer to its end. The permit is kept until the answer is gone: whoever compresses it, for one,
     /// has read it to its end long before.
     pub(super) fn answer(mut self, response: Response, deadline: Option<Deadline>) -> Response {
         let (mut parts, body) = response.into_parts();
-        let place = self.place.take();
-        if place.is_none() {
+        let permit = self.permit.take();
+        if permit.is_none() {
             parts.extensions.insert(HoldsNothing);
         }
         let outcome = parts.extensions.get::<Outcome>().cloned();
@@ -101,7 +113,7 @@ impl CallGuard {
                 deadline,
                 outcome,
                 guard: Some(self),
-                _place: place,
+                _permit: permit,
             }),
         )
     }
@@ -123,7 +135,7 @@ fn grpc_code(headers: &HeaderMap) -> Option<Code> {
     headers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
 }
 
-/// In the extensions of an answer that takes no place, because it costs next to nothing while nobody takes it. So must
+/// In the extensions of an answer that takes no permit, because it costs next to nothing while nobody takes it. So must
 /// nothing that is done to it.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::api) struct HoldsNothing;
@@ -153,7 +165,7 @@ struct WatchedBody {
     outcome: Option<Outcome>,
     // Taken at the end of the body.
     guard: Option<CallGuard>,
-    _place: Option<Place>,
+    _permit: Option<CallPermit>,
 }
 
 impl WatchedBody {

@@ -1,61 +1,57 @@
-//! What every call passes on its way to a handler and back, in this order: request id, span and
-//! metrics, authentication, a place among the calls in flight, permission, the deadline.
+//! What every call passes on its way to a handler and back, in this order: request id, span and metrics, the server that it
+//! is for, authentication, a permit among the calls in flight, permission, the deadline.
 //!
-//! Who is calling is found out before a place is taken, since strangers must not take those of callers. That costs a
-//! look-up in memory, or at most one signature to be verified.
+//! Who is calling is found out before a permit is taken, since unauthenticated callers must not take those of others. That
+//! costs a look-up in memory, or at most one signature to be verified. Calls that need no credentials have only few headers,
+//! and take their permit when their body is there.
 
 mod answer;
+mod call;
 mod deadline;
-mod places;
+mod head;
+mod host;
+mod in_flight;
 mod request_id;
+mod unread;
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use axum::{body::Body, extract::Request, response::Response};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::{extract::Request, response::Response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::time::Instant as Moment;
 use tonic::Status;
 use tracing::Instrument as _;
 
 use self::{
     answer::{CallGuard, Metered},
-    places::{Full, Place, Places},
+    in_flight::InFlight,
+    unread::Unfinished,
 };
 pub(super) use self::{
     answer::{HoldsNothing, Outcome},
+    call::{BodyLimits, Call},
     request_id::HEADER as REQUEST_ID,
+    unread::WireVersion,
 };
 use super::{
-    actor::Acquaintance,
-    client_rates::ClientRate,
-    metrics::Metrics,
-    self_metering::{CallMeter, Protocol},
-    status,
-    yandex_sign_in::ReachedAs,
+    client_rates::ClientRate, connection::Connection, failed_credentials::FailedCredentials,
+    limit::Exhausted, metrics::Metrics, origins::CrossOrigin, peer_address::AddressGroup,
+    rest::Failure, self_metering::CallMeter, status, yandex_sign_in::ReachedAs,
 };
 use crate::{
-    auth::{
-        AuthError, Authentication, Credentials, Principal,
-        rpc_permissions::{self, Access, RPC_ACCESS},
-    },
+    auth::{AuthError, Authentication, Credentials, Principal, rpc_permissions::Access},
     service::clock::Clock,
 };
 
 /// Suggested to callers that are refused because too many calls are under way.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-/// Stands for all paths that are no method, in metrics and logs.
-const UNKNOWN_METHOD: &str = "unknown";
 /// Where an API key stands.
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
-/// Methods that need no place.
-const HEALTH_CHECKS: [&str; 2] = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List"];
-/// Stands for all documents.
-const DOCUMENT: &str = "document";
-/// Stands for the token endpoints.
-const TOKEN: &str = "token";
+/// Of the unauthenticated calls in flight, one in so many may be a refusal that waits for its answer.
+const SHARE_OF_FAILURES: usize = 4;
 
 /// Limits of single calls. Those of connections are the server's.
 #[derive(Debug, Clone, Copy)]
@@ -65,9 +61,11 @@ pub struct CallLimits {
     pub calls_in_flight_max: usize,
     /// Those of them whose callers send streams, which may stay for ever. Default 512.
     pub streams_in_flight_max: usize,
-    /// Calls under way without valid credentials: signing in, documents, reflection, refused requests. Half of them may
-    /// be streams. Default 512.
-    pub strangers_in_flight_max: usize,
+    /// Calls under way without valid credentials: signing in, documents, reflection. Half of them may be streams, and half
+    /// of one address. As many more may be waiting for their bodies, a quarter of them of one address. Default 512.
+    pub unauthenticated_in_flight_max: usize,
+    /// How long the refusal of wrong credentials may wait, after many from its address. Default 1 s.
+    pub refusal_delay_max: Duration,
     /// Bytes of one message, after decompression. Default 4 MiB.
     pub message_bytes_max: usize,
     /// Requests of over 256 KiB that are in memory at once. Default 64.
@@ -85,7 +83,8 @@ impl Default for CallLimits {
         Self {
             calls_in_flight_max: 1024,
             streams_in_flight_max: 512,
-            strangers_in_flight_max: 512,
+            unauthenticated_in_flight_max: 512,
+            refusal_delay_max: Duration::from_secs(1),
             message_bytes_max: 4 << 20,
             large_requests_max: 64,
             request_timeout: Duration::from_secs(60),
@@ -101,7 +100,10 @@ pub(super) struct Layers {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     meter: Option<Arc<CallMeter>>,
-    places: Places,
+    in_flight: InFlight,
+    unfinished: Unfinished,
+    failed_credentials: FailedCredentials,
+    cross_origin: CrossOrigin,
 }
 
 impl Layers {
@@ -111,114 +113,57 @@ impl Layers {
         metrics: Arc<Metrics>,
         meter: Option<Arc<CallMeter>>,
         limits: &CallLimits,
+        cross_origin: CrossOrigin,
     ) -> Self {
-        Self { authentication, clock, metrics, meter, places: Places::new(limits) }
-    }
-}
-
-/// A call before anything is known of its caller.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Call {
-    /// Its name in metrics and logs.
-    name: &'static str,
-    /// The row of `RPC_ACCESS`, if it is a method.
-    row: Option<usize>,
-    access: Access,
-    protocol: Protocol,
-    /// Whether it takes a place among the calls in flight.
-    counts: bool,
-    /// Whether its caller may keep it open for as long as it likes.
-    stays: bool,
-}
-
-impl Call {
-    /// A call of the method with this gRPC path.
-    pub(super) fn of_method(path: &str, protocol: Protocol) -> Self {
-        let row = rpc_permissions::row_of(path);
-        match row.and_then(|row| RPC_ACCESS.get(row)) {
-            Some((name, access)) => Self {
-                name,
-                row,
-                access: *access,
-                protocol,
-                // Health checks must get through when everything else is full, and are answered at once.
-                counts: !HEALTH_CHECKS.contains(name),
-                stays: rpc_permissions::STREAMS.contains(name),
-            },
-            None => Self::unknown(),
-        }
-    }
-
-    const fn open(name: &'static str) -> Self {
+        let unauthenticated = limits.unauthenticated_in_flight_max;
         Self {
-            name,
-            row: None,
-            access: Access::Open,
-            protocol: Protocol::Rest,
-            counts: true,
-            stays: false,
+            authentication,
+            clock,
+            meter,
+            in_flight: InFlight::new(limits),
+            unfinished: Unfinished::new(unauthenticated, Arc::clone(&metrics)),
+            failed_credentials: FailedCredentials::new(
+                unauthenticated / SHARE_OF_FAILURES,
+                limits.refusal_delay_max,
+            ),
+            metrics,
+            cross_origin,
         }
-    }
-
-    /// Whether its answer may be left lying without harm: it is small, or shared by all who ask for it.
-    fn is_over_when_answered(&self) -> bool {
-        self.access == Access::Open && !self.stays
-    }
-
-    /// How its request comes in over gRPC.
-    pub(super) fn intake(&self) -> Intake {
-        match (self.row, self.access) {
-            // Nobody looks at it: it is read and dropped where the call is refused.
-            (None, _) => Intake::AsItComes,
-            (Some(_), _) if rpc_permissions::CLIENT_STREAMS.contains(&self.name) => {
-                Intake::AsItComes
-            }
-            (Some(_), Access::Open) if !self.counts => Intake::OfProbe,
-            (Some(_), Access::Open) => Intake::OfStranger,
-            (Some(_), Access::AnyOf(_)) => Intake::Whole,
-        }
-    }
-
-    /// A request for something that does not exist.
-    pub(super) const fn unknown() -> Self {
-        Self::open(UNKNOWN_METHOD)
-    }
-
-    /// A request of somebody who is about to sign in.
-    pub(super) const fn token() -> Self {
-        Self::open(TOKEN)
-    }
-
-    /// A request for a document that anybody may read.
-    pub(super) const fn document() -> Self {
-        Self::open(DOCUMENT)
     }
 }
 
-/// How the request of a call comes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Intake {
-    /// Message by message.
-    AsItComes,
-    /// One message, which is read whole before it is looked at.
-    Whole,
-    /// The same from somebody who need not be known, so there is less patience and room.
-    OfStranger,
-    /// The same for a call that takes no place, so there is hardly any.
-    OfProbe,
+/// Why a call is not let in.
+struct Refusal {
+    failure: Failure,
+    // It showed credentials that nobody has.
+    has_wrong_credentials: bool,
+}
+
+impl<F: Into<Failure>> From<F> for Refusal {
+    fn from(failure: F) -> Self {
+        Self { failure: failure.into(), has_wrong_credentials: false }
+    }
+}
+
+impl From<AuthError> for Refusal {
+    fn from(error: AuthError) -> Self {
+        let failure = status::from_auth(error).into();
+        Self { failure, has_wrong_credentials: error.is_of_credentials() }
+    }
 }
 
 /// When the call must be over, in the extensions of its request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline(pub(super) Moment);
 
-/// Takes one call through all layers. `refuse` answers in the protocol of the request, and gets the body if
-/// nobody has begun to read it; so does `run`, which gets the request with its principal and deadline.
+/// Takes one call through all layers. `mismatch` says why it leads to nothing. `refuse` answers in the protocol of the
+/// request; so does `run`, which gets the request with its principal and deadline.
 pub(super) async fn around<F: Future<Output = Response>>(
     layers: &Layers,
     call: Call,
+    mismatch: Option<Failure>,
     mut request: Request,
-    refuse: impl AsyncFnOnce(Status, Option<Body>, &HeaderValue) -> Response,
+    refuse: impl FnOnce(Failure, &HeaderValue) -> Response,
     run: impl FnOnce(Request) -> F,
 ) -> Response {
     let request_id = request_id::take(request.headers_mut());
@@ -229,46 +174,29 @@ pub(super) async fn around<F: Future<Output = Response>>(
     );
     let mut guard = CallGuard::begin(Arc::clone(&layers.metrics), call.name, Instant::now());
     let mut response = async {
-        let deadline = match admit(layers, call, &mut request, &mut guard).await {
+        let deadline = match admit(layers, call, mismatch, &mut request, &mut guard).await {
             Ok(deadline) => deadline,
-            Err(status) => {
-                // A body that nobody wants is read, so that the answer arrives, in a place of its own or not at all.
-                if !guard.has_place()
-                    && let Ok(place) = layers.places.for_stranger(false)
-                {
-                    guard.hold(place);
-                }
-                let unread = guard.has_place().then(|| request.into_body());
-                let refused = refuse(status, unread, &request_id).await;
-                guard.leave_place();
-                return guard.answer(refused, None);
+            Err(refusal) => {
+                guard.release_permit();
+                let failure = give_up(layers, request, refusal).await;
+                return guard.answer(refuse(failure, &request_id), None);
             }
         };
-        let Some(deadline) = deadline else {
-            let response = run(request).await;
-            if call.is_over_when_answered() {
-                guard.leave_place();
-            }
-            return guard.answer(response, None);
-        };
-        // Nobody waits for the answer any more.
-        if deadline <= Moment::now() {
-            let refused =
-                refuse(status::deadline_exceeded(), Some(request.into_body()), &request_id).await;
-            return guard.answer(refused, None);
-        }
-        request.extensions_mut().insert(Deadline(deadline));
-        match tokio::time::timeout_at(deadline, run(request)).await {
-            Ok(response) => {
-                if call.is_over_when_answered() {
-                    guard.leave_place();
+        let run = run(request);
+        let response = match deadline {
+            None => run.await,
+            Some(deadline) => match tokio::time::timeout_at(deadline, run).await {
+                Ok(response) => response,
+                Err(_) => {
+                    let failure = status::deadline_exceeded().into();
+                    return guard.answer(refuse(failure, &request_id), None);
                 }
-                guard.answer(response, Some(deadline))
-            }
-            Err(_) => {
-                guard.answer(refuse(status::deadline_exceeded(), None, &request_id).await, None)
-            }
+            },
+        };
+        if call.is_over_when_answered() {
+            guard.release_permit();
         }
+        guard.answer(response, deadline)
     }
     .instrument(span)
     .await;
@@ -276,49 +204,102 @@ pub(super) async fn around<F: Future<Output = Response>>(
     response
 }
 
+/// Drops a request that is not let in. What is answered to it.
+async fn give_up(layers: &Layers, request: Request, refusal: Refusal) -> Failure {
+    let address = AddressGroup::of(request.extensions());
+    let goes_on = layers.unfinished.refuse(request).await;
+    if refusal.has_wrong_credentials {
+        layers.metrics.failed_credentials.inc();
+        layers.failed_credentials.failed(address, layers.clock.now()).await;
+    }
+    if goes_on { refusal.failure } else { refusal.failure.close() }
+}
+
 /// Lets a call in; when it must be over, if its caller says so.
 async fn admit(
     layers: &Layers,
     call: Call,
+    mismatch: Option<Failure>,
     request: &mut Request,
     guard: &mut CallGuard,
-) -> Result<Option<Moment>, Status> {
-    if let Access::AnyOf(permissions) = call.access {
-        let principal = authenticate(layers, request.headers()).await?;
-        if let Some(acquaintance) = request.extensions().get::<Acquaintance>() {
-            acquaintance.make();
+) -> Result<Option<Moment>, Refusal> {
+    // It begins to run out while credentials and bodies are awaited.
+    let deadline = deadline::of(request.headers());
+    host::check_host(request.uri(), request.headers())?;
+    if layers.authentication.lets_in_anybody() {
+        host::check_local(request, &layers.cross_origin)?;
+    }
+    if let Some(failure) = mismatch {
+        return Err(failure.into());
+    }
+    match call.access {
+        Access::AnyOf(permissions) => {
+            let address = AddressGroup::of(request.extensions());
+            let principal = authenticate(layers, request.headers(), address).await?;
+            let permit = layers.in_flight.authenticated(&principal.caller, call.stays);
+            guard.hold(permit.map_err(too_many_of_client)?);
+            if let (Some(meter), Some(row)) = (&layers.meter, call.row) {
+                let (meter, caller) = (Arc::clone(meter), principal.caller.clone());
+                guard.meter(Metered { meter, row, caller, protocol: call.protocol });
+            }
+            if !principal.has_any(permissions) {
+                return Err(AuthError::Forbidden(permissions).into());
+            }
+            if let Some(connection) = Connection::of(request.extensions()) {
+                guard.count_on_connection(connection.permitted_call(&principal));
+            }
+            request.extensions_mut().insert(principal);
         }
-        guard.hold(layers.places.for_known(&principal.caller, call.stays).map_err(too_many)?);
-        if let (Some(meter), Some(row)) = (&layers.meter, call.row) {
-            let (meter, caller) = (Arc::clone(meter), principal.caller.clone());
-            guard.meter(Metered { meter, row, caller, protocol: call.protocol });
+        Access::Open => {
+            head::check(request.uri(), request.headers()).map_err(|status| {
+                Failure::with(status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+            })?;
+            if let Some(limits) = call.unauthenticated_body() {
+                layers.unfinished.read_body(request, limits).await?;
+            }
+            if call.counts {
+                let address = AddressGroup::of(request.extensions());
+                let permit = layers.in_flight.unauthenticated(address, call.stays);
+                guard.hold(permit.map_err(too_many_unauthenticated)?);
+            }
         }
-        if !principal.has_any(permissions) {
-            return Err(status::from_auth(AuthError::Forbidden(permissions)));
-        }
-        request.extensions_mut().insert(principal);
-    } else if call.counts {
-        guard.hold(layers.places.for_stranger(call.stays).map_err(too_many)?);
     }
     if let Some(reached) = ReachedAs::of(request.uri(), request.headers()) {
         request.extensions_mut().insert(reached);
     }
-    deadline::of(request.headers())
-        .map_err(|violation| status::invalid_argument("", vec![violation]))
+    let deadline = deadline.map_err(|violation| status::invalid_argument("", vec![violation]))?;
+    // Nobody waits for the answer any more.
+    if deadline.is_some_and(|deadline| deadline <= Moment::now()) {
+        return Err(status::deadline_exceeded().into());
+    }
+    if let Some(deadline) = deadline {
+        request.extensions_mut().insert(Deadline(deadline));
+    }
+    Ok(deadline)
 }
 
-fn too_many(full: Full) -> Status {
-    match full {
-        Full::Process(calls_max) => status::too_many_calls(calls_max, "", RETRY_AFTER),
-        Full::Client(calls_max) => {
-            status::too_many_calls(calls_max, " of this client", RETRY_AFTER)
-        }
+fn too_many_of_client(exhausted: Exhausted) -> Status {
+    match exhausted {
+        Exhausted::All(max) => status::too_many_calls(max, "", RETRY_AFTER),
+        Exhausted::Share(max) => status::too_many_calls(max, " of this client", RETRY_AFTER),
     }
+}
+
+fn too_many_unauthenticated(exhausted: Exhausted) -> Status {
+    let (max, whose) = match exhausted {
+        Exhausted::All(max) => (max, " without valid credentials"),
+        Exhausted::Share(max) => (max, " without valid credentials from this address"),
+    };
+    status::too_many_calls(max, whose, RETRY_AFTER)
 }
 
 /// Who is calling. A token that is signed with a key of the outside issuer that we do not have may be signed
 /// with its newest.
-async fn authenticate(layers: &Layers, headers: &HeaderMap) -> Result<Principal, Status> {
+async fn authenticate(
+    layers: &Layers,
+    headers: &HeaderMap,
+    address: AddressGroup,
+) -> Result<Principal, Refusal> {
     let bytes = |name: &HeaderName| headers.get(name).map(HeaderValue::as_bytes);
     let credentials =
         Credentials { authorization: bytes(&header::AUTHORIZATION), api_key: bytes(&API_KEY) };
@@ -326,14 +307,15 @@ async fn authenticate(layers: &Layers, headers: &HeaderMap) -> Result<Principal,
     let first = authentication.authenticate(credentials, layers.clock.now());
     let issuer = match (&first, authentication.outside_issuer()) {
         (Err(AuthError::UnknownKey), Some(issuer)) => issuer,
-        _ => return first.map_err(status::from_auth),
+        _ => return Ok(first?),
     };
-    // Whoever waits is a stranger as yet.
-    let _place: Place = layers.places.for_stranger(false).map_err(too_many)?;
+    // Whoever waits is unauthenticated as yet.
+    let permit = layers.in_flight.unauthenticated(address, false);
+    let _permit = permit.map_err(too_many_unauthenticated)?;
     let answered = if issuer.refresh().request().await {
         authentication.authenticate(credentials, layers.clock.now())
     } else {
         first
     };
-    answered.map_err(status::from_auth)
+    Ok(answered?)
 }

@@ -17,11 +17,7 @@ use self::{
     request::{Asked, Grant, TokenRequest},
     slowdown::Slowdown,
 };
-use super::{
-    layers::Outcome,
-    request_bytes::{STRANGER_BYTES_MAX, read_of_stranger},
-    yandex_sign_in::ReachedAs,
-};
+use super::{layers::Outcome, request_bytes::read_small, yandex_sign_in::ReachedAs};
 use crate::{
     auth::{
         access_token::{AccessTokens, TokenKind},
@@ -41,7 +37,7 @@ const TOKEN_PATHS: [(&str, bool); 3] =
 /// Where the public keys are (RFC 8414 leaves the path to us; this one is customary).
 const KEYS_PATH: &str = "/.well-known/jwks.json";
 
-/// One in so many places of strangers may be taken by a failure that waits for its answer.
+/// One in so many permits of unauthenticated calls may be held by a failure that waits for its answer.
 const SHARE_OF_FAILURES: usize = 4;
 
 /// An error of RFC 6749, section 5.2.
@@ -72,10 +68,10 @@ impl TokenEndpoint {
         clients: Arc<dyn ClientDirectory>,
         tokens: Arc<AccessTokens>,
         clock: Arc<dyn Clock>,
-        strangers_in_flight_max: usize,
+        unauthenticated_in_flight_max: usize,
     ) -> Self {
-        // Each wait takes a place among strangers' calls; right secrets need some of those.
-        let slowdown = Slowdown::new(strangers_in_flight_max / SHARE_OF_FAILURES);
+        // Each wait holds a permit of an unauthenticated call; right secrets need some of those.
+        let slowdown = Slowdown::new(unauthenticated_in_flight_max / SHARE_OF_FAILURES);
         Self { clients, tokens, clock, slowdown }
     }
 
@@ -114,7 +110,7 @@ impl TokenEndpoint {
         with_refresh: bool,
     ) -> Result<Value, TokenError> {
         let unreadable = TokenError::Request("the body cannot be read");
-        let body = read_of_stranger(body, STRANGER_BYTES_MAX).await.map_err(|_| unreadable)?;
+        let body = read_small(body).await.map_err(|_| unreadable)?;
         let now = self.clock.now();
         let (client, grant) = match TokenRequest::read(headers, &body)? {
             Asked::WithSecret(request) => (self.client(&request).await?, request.grant),

@@ -1,15 +1,9 @@
 //! The body of a request: its type, its encoding, its size.
 
-use axum::body::Body;
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::failure::Failure;
-use crate::api::{
-    layers::Intake,
-    request_bytes::{Held, RequestBytes, Unread},
-    status,
-};
+use crate::api::{request_bytes::Unread, status};
 
 /// Whether the body's type is one that is understood: JSON, in UTF-8.
 ///
@@ -55,25 +49,18 @@ fn is_json(value: &HeaderValue) -> bool {
     right_type && right_charset
 }
 
-/// Reads the whole body.
-///
-/// # Errors
-/// 413 for one over the limit, 408 for one that takes too long, 429 if there are too many large ones, 400 for one that
-/// breaks off. Where the rest of the body may still come, the connection ends with the answer.
-pub(super) async fn read(
-    body: Body,
-    intake: Intake,
-    requests: &RequestBytes,
-) -> Result<(Bytes, Held), Failure> {
-    requests.read(body, intake).await.map_err(|unread| {
+/// 413 for a body over the limit, 408 for one that takes too long, 429 if there are too many large ones, 400 for one that
+/// breaks off or cannot be decompressed. Where the rest of the body may still come, the connection ends with the answer.
+impl From<Unread> for Failure {
+    fn from(unread: Unread) -> Self {
         let http = match unread {
             Unread::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Unread::NoRoom(_) => StatusCode::TOO_MANY_REQUESTS,
             Unread::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
-            Unread::Broken => StatusCode::BAD_REQUEST,
+            Unread::Broken | Unread::Zstd(_) => StatusCode::BAD_REQUEST,
         };
-        Failure::with(unread.into(), http).close()
-    })
+        Self::with(unread.into(), http).close()
+    }
 }
 
 #[cfg(test)]

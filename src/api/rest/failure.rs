@@ -36,7 +36,7 @@ impl From<Status> for Failure {
 
 impl Failure {
     /// With another HTTP status than the usual one.
-    pub(super) fn with(status: Status, http: StatusCode) -> Self {
+    pub(in crate::api) fn with(status: Status, http: StatusCode) -> Self {
         Self { status, http, headers: HeaderMap::new(), is_of_call: false }
     }
 
@@ -56,9 +56,14 @@ impl Failure {
 
     /// Ends the connection after the answer, where that is a thing (HTTP/1.1): what is left of the body, or
     /// what follows it, shall not be taken for a request.
-    pub(super) fn close(mut self) -> Self {
+    pub(in crate::api) fn close(mut self) -> Self {
         self.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         self
+    }
+
+    /// What is answered over gRPC.
+    pub(in crate::api) fn into_status(self) -> Status {
+        self.status
     }
 }
 

@@ -42,7 +42,7 @@ use self::{
     table::{RouteTable, Routed},
 };
 use super::{
-    layers::{Deadline, Intake, REQUEST_ID},
+    layers::{Deadline, REQUEST_ID},
     request_bytes::{Held, RequestBytes, discard},
     status,
 };
@@ -157,15 +157,10 @@ impl Rest {
     }
 
     /// Carries a request out.
-    pub(super) async fn serve(
-        self: Arc<Self>,
-        matched: Matched,
-        request: Request,
-        intake: Intake,
-    ) -> Response {
+    pub(super) async fn serve(self: Arc<Self>, matched: Matched, request: Request) -> Response {
         let request_id = request.headers().get(REQUEST_ID).cloned();
         let dialect = Arc::clone(&matched.binding.dialect);
-        match Arc::clone(&self).try_serve(matched, request, intake).await {
+        match Arc::clone(&self).try_serve(matched, request).await {
             Ok(response) => response,
             Err(failure) => self.failures.respond(failure, &dialect, request_id.as_ref()),
         }
@@ -175,11 +170,10 @@ impl Rest {
         self: Arc<Self>,
         matched: Matched,
         request: Request,
-        intake: Intake,
     ) -> Result<Response, Failure> {
         let Matched { binding, path_values } = matched;
         let (parts, body) = request.into_parts();
-        let (body, _held) = self.body(&binding, &parts.headers, body, intake).await?;
+        let (body, _held) = self.body(&binding, &parts.headers, body).await?;
         let query = parts.uri.query().unwrap_or_default();
         let message = message(&binding, &path_values, query, &body)?;
         drop(body);
@@ -202,14 +196,13 @@ impl Rest {
         binding: &Binding,
         headers: &HeaderMap,
         body: Body,
-        intake: Intake,
     ) -> Result<(Bytes, Held), Failure> {
         if !matches!(binding.body, BodyRule::Nothing) {
             if let Err(failure) = body::check_type(headers) {
                 let ended = discard(body).await;
                 return Err(if ended { failure } else { failure.close() });
             }
-            let (body, held) = body::read(body, intake, &self.requests).await?;
+            let (body, held) = self.requests.read(body).await?;
             if !headers.contains_key(header::CONTENT_TYPE) && !is_blank(&body) {
                 return Err(body::without_type());
             }
@@ -218,7 +211,7 @@ impl Rest {
         // What somebody says there and we would not read, they may rely on.
         if binding.dialect.unknown_members == UnknownMembers::Refuse
             && !http_body::Body::is_end_stream(&body)
-            && !is_blank(&body::read(body, intake, &self.requests).await?.0)
+            && !is_blank(&self.requests.read(body).await?.0)
         {
             let violation = FieldViolation::new("body", "this path takes none");
             return Err(status::invalid_argument("", vec![violation]).into());
@@ -226,20 +219,13 @@ impl Rest {
         Ok((Bytes::new(), Held::default()))
     }
 
-    /// Answers without a call. `unread` is the request's body, if nobody has read it.
-    pub(super) async fn refuse(
+    /// Answers without a call.
+    pub(super) fn refuse(
         &self,
-        failure: impl Into<Failure>,
+        failure: Failure,
         dialect: &Dialect,
-        unread: Option<Body>,
         request_id: Option<&HeaderValue>,
     ) -> Response {
-        let mut failure = failure.into();
-        if let Some(unread) = unread
-            && !discard(unread).await
-        {
-            failure = failure.close();
-        }
         self.failures.respond(failure, dialect, request_id)
     }
 

@@ -266,8 +266,8 @@ fn call_limits(options: &ServeOptions) -> CommandResult<CallLimits> {
     if let Some(streams) = options.streams_in_flight_max {
         limits.streams_in_flight_max = at_least("streams-in-flight-max", streams, 1)?;
     }
-    if let Some(strangers) = options.strangers_in_flight_max {
-        limits.strangers_in_flight_max = at_least("strangers-in-flight-max", strangers, 1)?;
+    if let Some(calls) = options.unauthenticated_in_flight_max {
+        limits.unauthenticated_in_flight_max = at_least("unauthenticated-in-flight-max", calls, 1)?;
     }
     if let Some(requests) = options.large_requests_max {
         limits.large_requests_max = at_least("large-requests-max", requests, 1)?;
@@ -300,6 +300,20 @@ fn connection_limits(options: &ServeOptions) -> CommandResult<ConnectionLimits> 
     let mut limits = ConnectionLimits::with_all_descriptors();
     if let Some(connections) = options.connections_max {
         limits.connections_max = at_least("connections-max", connections, 1)?;
+    }
+    if let Some(connections) = options.client_connections_max {
+        let connections = at_least("client-connections-max", connections, 1)?;
+        limits.client_connections_max = Some(connections);
+    }
+    if let Some(connections) = options.organization_connections_max {
+        let connections = at_least("organization-connections-max", connections, 1)?;
+        limits.organization_connections_max = Some(connections);
+    }
+    if let Some(connections) = options.operator_connections {
+        limits.operator_connections = connections;
+    }
+    if let Some(timeout) = options.connection_idle_timeout {
+        limits.idle_timeout = at_least("connection-idle-timeout", timeout, TIMEOUT_MIN)?.0;
     }
     if let Some(timeout) = options.answer_timeout {
         limits.answer_timeout = at_least("answer-timeout", timeout, TIMEOUT_MIN)?.0;

@@ -37,10 +37,10 @@ fn gzip(mebibytes: usize) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// The same as a frame of zstd (RFC 8878) of which each block is one byte again and again, with a window of 128 MiB.
+/// The same as a frame of zstd (RFC 8878) of which each block is one byte again and again, with a window of 8 MiB.
 fn zstd(mebibytes: usize) -> Vec<u8> {
     const BLOCK: usize = 128 << 10;
-    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 17 << 3];
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 13 << 3];
     let blocks = (mebibytes << 20) / BLOCK;
     for number in 1..=blocks {
         let head = (BLOCK << 3) | 0b10 | usize::from(number == blocks);

@@ -16,7 +16,9 @@ mod refused;
 mod shutdown;
 mod siege;
 mod sign_in;
+mod slots;
 mod slow;
+mod unfinished;
 mod unread;
 
 /// One of two sizes: that of every run, or the full one.

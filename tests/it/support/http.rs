@@ -71,6 +71,12 @@ impl Call {
         self
     }
 
+    /// To a server of this name.
+    pub fn host(mut self, host: &str) -> Self {
+        self.request.headers_mut().unwrap().insert(header::HOST, host.parse().unwrap());
+        self
+    }
+
     /// Without the operator's token.
     pub fn anonymous(mut self) -> Self {
         self.request.headers_mut().unwrap().remove(header::AUTHORIZATION);

@@ -62,7 +62,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-pub const TOKEN: &str = "test-token-of-the-operator";
+pub const TOKEN: &str = "test-token-of-the-operator-of-this-server";
 
 /// The instant at which tests begin.
 pub fn noon() -> Timestamp {
@@ -118,7 +118,8 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             store: Arc::new(MemoryStore::new()),
-            calls: CallLimits::default(),
+            // Tests try many wrong credentials, and have no time to wait.
+            calls: CallLimits { refusal_delay_max: Duration::ZERO, ..CallLimits::default() },
             connections: ConnectionLimits::with_all_descriptors(),
             committer: CommitterLimits::default(),
             drain_timeout: Duration::from_secs(10),

@@ -22,10 +22,7 @@ use super::{
     Rest,
     dialect::{Dialect, ErrorShape, Int64, UnknownMembers},
 };
-use crate::api::{
-    layers::{CallLimits, Intake},
-    request_bytes::RequestBytes,
-};
+use crate::api::{layers::CallLimits, request_bytes::RequestBytes};
 
 const DIALECTS: &[(&str, Dialect)] = &[(
     "rest.test.VendorEcho",
@@ -143,10 +140,10 @@ async fn send_with(
     *request.headers_mut() = headers;
     let path = request.uri().path().to_owned();
     let response = match rest.route(request.method(), &path) {
-        Ok(matched) => Arc::clone(&rest).serve(matched, request, Intake::Whole).await,
+        Ok(matched) => Arc::clone(&rest).serve(matched, request).await,
         Err(failure) => {
             let id = request.headers().get("x-request-id");
-            rest.refuse(failure?, &Dialect::OURS, None, id).await
+            rest.refuse(failure?, &Dialect::OURS, id)
         }
     };
     let (parts, body) = response.into_parts();

@@ -4,7 +4,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{bad, ok, requests, send, send_with};
-use crate::api::layers::Intake;
+use crate::api::rest::Failure;
 
 #[tokio::test]
 async fn path_variables_are_decoded_and_verbs_told_from_values() {
@@ -274,14 +274,9 @@ async fn streams_are_lines_or_events() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_come_is_given_up() {
-    let failure = super::super::body::read(
-        axum::body::Body::from_stream(futures_util::stream::pending::<
-            Result<bytes::Bytes, std::convert::Infallible>,
-        >()),
-        Intake::Whole,
-        &requests(1024),
-    )
-    .await
-    .unwrap_err();
+    let body = axum::body::Body::from_stream(futures_util::stream::pending::<
+        Result<bytes::Bytes, std::convert::Infallible>,
+    >());
+    let failure = Failure::from(requests(1024).read(body).await.unwrap_err());
     assert!(format!("{failure:?}").contains("BODY_TIMEOUT"), "{failure:?}");
 }
