@@ -96,6 +96,7 @@ pub struct Metrics {
     pub issuer_key_failures: Counter,
     /// What organizations keep, and limits on that.
     pub kept: KeptMetrics,
+    assertions_refused: Family<ReasonLabels, Counter>,
     queued_records: Gauge,
     queued_reads: Family<PurposeLabels, Gauge>,
     reads_refused: Family<LimitLabels, Counter>,
@@ -142,6 +143,7 @@ impl Metrics {
             tls_reload_failures: Counter::default(),
             issuer_key_failures: Counter::default(),
             kept: KeptMetrics::default(),
+            assertions_refused: Family::default(),
             queued_records: Gauge::default(),
             queued_reads: Family::default(),
             reads_refused: Family::default(),
@@ -219,6 +221,11 @@ impl Metrics {
             self.issuer_key_failures.clone(),
         );
         self.kept.register(to);
+        to.register(
+            "assertions_refused",
+            "Assertions of clients that were refused, by the check that they did not pass",
+            self.assertions_refused.clone(),
+        );
         to.register("queued_records", "Records waiting to be stored", self.queued_records.clone());
         to.register(
             "queued_reads",
@@ -327,6 +334,11 @@ impl Metrics {
             let labels = ValueLabels { value: value.as_str() };
             self.access_log_values_ignored.get_or_create(&labels).inc_by(*times);
         }
+    }
+
+    /// Counts an assertion that was refused.
+    pub(super) fn count_refused_assertion(&self, reason: &'static str) {
+        self.assertions_refused.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     fn count_verdict(&self, verdict: &'static str, records: u64) {

@@ -34,7 +34,6 @@ use super::{
     metrics::Metrics,
     self_metering::{CallMeter, Protocol},
     status,
-    yandex_sign_in::ReachedAs,
 };
 use crate::{
     auth::{
@@ -300,9 +299,6 @@ async fn admit(
     } else if call.counts {
         guard.hold(layers.places.for_stranger(call.stays).map_err(too_many)?);
     }
-    if let Some(reached) = ReachedAs::of(request.uri(), request.headers()) {
-        request.extensions_mut().insert(reached);
-    }
     deadline::of(request.headers())
         .map_err(|violation| status::invalid_argument("", vec![violation]))
 }
@@ -316,12 +312,27 @@ fn too_many(full: Full) -> Status {
     }
 }
 
+/// The value of a header that may come once.
+fn only<'a>(
+    headers: &'a HeaderMap,
+    header: &HeaderName,
+    name: &'static str,
+) -> Result<Option<&'a [u8]>, Status> {
+    let mut values = headers.get_all(header).iter();
+    let value = values.next().map(HeaderValue::as_bytes);
+    match values.next() {
+        Some(_) => Err(status::from_auth(AuthError::Repeated(name))),
+        None => Ok(value),
+    }
+}
+
 /// Who is calling. A token that is signed with a key of the outside issuer that we do not have may be signed
 /// with its newest.
 async fn authenticate(layers: &Layers, headers: &HeaderMap) -> Result<Principal, Status> {
-    let bytes = |name: &HeaderName| headers.get(name).map(HeaderValue::as_bytes);
-    let credentials =
-        Credentials { authorization: bytes(&header::AUTHORIZATION), api_key: bytes(&API_KEY) };
+    let credentials = Credentials {
+        authorization: only(headers, &header::AUTHORIZATION, "authorization")?,
+        api_key: only(headers, &API_KEY, "api-key")?,
+    };
     let authentication = &layers.authentication;
     let first = authentication.authenticate(credentials, layers.clock.now());
     let issuer = match (&first, authentication.outside_issuer()) {

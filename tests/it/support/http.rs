@@ -71,6 +71,12 @@ impl Call {
         self
     }
 
+    /// As if the server had this name.
+    pub fn host(mut self, name: &str) -> Self {
+        self.request.headers_mut().unwrap().insert(header::HOST, name.parse().unwrap());
+        self
+    }
+
     /// Without the operator's token.
     pub fn anonymous(mut self) -> Self {
         self.request.headers_mut().unwrap().remove(header::AUTHORIZATION);
