@@ -21,7 +21,7 @@ fn a_bad_file_stops_the_start_with_its_line() {
         ),
         (
             &format!("products:\n  - id: a\n    skus:\n      - id: s\n        name: {long}\n"),
-            &["bad.yaml:4: SKU \"s\": name: has 300 characters, at most 256 are allowed"],
+            &["bad.yaml:4: SKU \"s\": name: has 257 characters, at most 256 are allowed"],
         ),
         (
             "product_instances:\n  - id: i\n    product_id: nowhere\n",
