@@ -39,6 +39,7 @@ fn outside(now: Timestamp) -> (OutsideIssuer, String) {
         organization: OrganizationSource::Claim("org".into()),
         client: "sub".into(),
         permissions: "scope".into(),
+        allows_operators: false,
     };
     let settings = IssuerSettings { issuer: None, audience: "meterd".into(), mapping };
     let issuer = OutsideIssuer::new(settings);

@@ -5,7 +5,13 @@ use std::sync::Arc;
 use axum::Router;
 use meterd::{
     api::{ApiServices, CallLimits, CrossOrigin, api_router, metrics::Metrics},
-    auth::{Authentication, access_token::AccessTokens, signing_keys::SigningKeys},
+    auth::{
+        Authentication,
+        access_token::AccessTokens,
+        assertion::{AssertionLimits, Assertions},
+        server_names::ServerNames,
+        signing_keys::SigningKeys,
+    },
     domain::{
         audit::Actor,
         caller::Caller,
@@ -126,6 +132,10 @@ pub(crate) async fn router(store: Arc<dyn UsageStore>, meters_itself: bool) -> B
         assets,
         access,
         audit,
+        assertions: Arc::new(Assertions::new(
+            Arc::new(ServerNames::new(Vec::new(), ([127, 0, 0, 1], 8080).into(), None)),
+            AssertionLimits::default(),
+        )),
         tokens: Arc::new(AccessTokens::new(SigningKeys::ephemeral().unwrap())),
         clock,
         metrics: Arc::new(Metrics::new()),

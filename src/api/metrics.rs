@@ -109,6 +109,7 @@ pub struct Metrics {
     audit_events: Counter,
     audit_changes_refused: Counter,
     audit_events_removed: Counter,
+    assertions_refused: Family<ReasonLabels, Counter>,
     queued_records: Gauge,
     queued_reads: Family<PurposeLabels, Gauge>,
     reads_refused: Family<LimitLabels, Counter>,
@@ -176,6 +177,7 @@ impl Metrics {
             audit_events: Counter::default(),
             audit_changes_refused: Counter::default(),
             audit_events_removed: Counter::default(),
+            assertions_refused: Family::default(),
             queued_records: Gauge::default(),
             queued_reads: Family::default(),
             reads_refused: Family::default(),
@@ -301,6 +303,11 @@ impl Metrics {
             "audit_events_removed",
             "Events of the audit trail removed because they were old, or too many",
             self.audit_events_removed.clone(),
+        );
+        to.register(
+            "assertions_refused",
+            "Assertions of clients that were refused, by the check that they did not pass",
+            self.assertions_refused.clone(),
         );
         to.register("queued_records", "Records waiting to be stored", self.queued_records.clone());
         to.register(
@@ -479,6 +486,11 @@ impl Metrics {
             let labels = ValueLabels { value: value.as_str() };
             self.access_log_values_ignored.get_or_create(&labels).inc_by(*times);
         }
+    }
+
+    /// Counts an assertion that was refused.
+    pub(super) fn count_refused_assertion(&self, reason: &'static str) {
+        self.assertions_refused.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     fn count_verdict(&self, verdict: &'static str, records: u64) {

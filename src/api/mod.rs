@@ -7,6 +7,7 @@
 mod access;
 mod access_log;
 mod actor;
+mod assertions;
 pub mod bytes_codec;
 mod catalog;
 mod client_rates;

@@ -12,6 +12,7 @@ use tonic_health::server::HealthReporter;
 use super::{
     access::AccessHandler,
     access_log::AccessLogHandler,
+    assertions::AssertionSignIn,
     catalog::CatalogHandler,
     client_rates::ClientRates,
     documents::Documents,
@@ -57,7 +58,7 @@ use super::{
     yandex_sign_in::{EndpointHandler, IamTokenHandler},
 };
 use crate::{
-    auth::{Authentication, access_token::AccessTokens},
+    auth::{Authentication, access_token::AccessTokens, assertion::Assertions},
     domain::id::IdError,
     service::{
         access::Access,
@@ -101,6 +102,8 @@ pub struct ApiServices {
     pub backups: Arc<Backups>,
     /// Who changed what.
     pub audit: Arc<AuditTrail>,
+    /// Recognising clients that sign in with their own keys, and what this server is called.
+    pub assertions: Arc<Assertions>,
     /// Signing and recognising tokens.
     pub tokens: Arc<AccessTokens>,
     /// The time.
@@ -187,6 +190,7 @@ pub fn api_router(
         access,
         backups,
         audit,
+        assertions,
         tokens,
         clock,
         metrics,
@@ -195,11 +199,13 @@ pub fn api_router(
     let clients: Arc<Access> = Arc::clone(&access);
     let authentication =
         authentication.with_clients(clients.clone()).with_tokens(Arc::clone(&tokens));
-    let iam_tokens = IamTokenHandler {
-        clients: clients.clone(),
-        tokens: Arc::clone(&tokens),
+    let sign_in = AssertionSignIn {
+        assertions: Arc::clone(&assertions),
+        clients,
         clock: Arc::clone(&clock),
+        metrics: Arc::clone(&metrics),
     };
+    let iam_tokens = IamTokenHandler { sign_in: sign_in.clone(), tokens: Arc::clone(&tokens) };
     let access = AccessHandler {
         access,
         audit,
@@ -208,12 +214,7 @@ pub fn api_router(
         clock: Arc::clone(&clock),
         metrics: Arc::clone(&metrics),
     };
-    let token_endpoint = TokenEndpoint::new(
-        clients,
-        tokens,
-        Arc::clone(&clock),
-        limits.unauthenticated_in_flight_max,
-    );
+    let token_endpoint = TokenEndpoint::new(sign_in, tokens, limits.unauthenticated_in_flight_max);
     let rates = Arc::new(ClientRates::new(limits.client_rate, Arc::clone(&metrics)));
     let product_usage = ProductUsageHandler {
         usage: Arc::clone(&usage),
@@ -281,7 +282,10 @@ pub fn api_router(
             StoreServiceServer::new(StoreHandler { backups })
                 .max_decoding_message_size(limits.message_bytes_max),
         )
-        .add_service(configured!(ApiEndpointServiceServer::new(EndpointHandler), open))
+        .add_service(configured!(
+            ApiEndpointServiceServer::new(EndpointHandler { assertions: Arc::clone(&assertions) }),
+            open
+        ))
         .add_service(configured!(IamTokenServiceServer::new(iam_tokens), open))
         .add_service(health.max_decoding_message_size(unauthenticated_bytes_max))
         .add_service(reflection().build_v1()?.max_decoding_message_size(unauthenticated_bytes_max))
@@ -293,7 +297,8 @@ pub fn api_router(
     let pool = DescriptorPool::decode(pb::DESCRIPTOR_SET)?;
     let requests = RequestBytes::new(limits);
     let rest = Rest::build(&pool, DIALECTS, handlers.clone(), requests.clone())?;
-    let documents = Documents::new(&openapi::document(&pool, DIALECTS)?);
+    let servers = assertions.names().given().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let documents = Documents::new(&openapi::document(&pool, DIALECTS, &servers)?);
     let meter = self_metering
         .map(|metering| CallMeter::new(metering, Arc::clone(&metrics), rest.templates()))
         .transpose()?

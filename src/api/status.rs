@@ -239,6 +239,7 @@ pub(super) fn in_message(sequence: u64, error: ServiceError) -> Status {
 pub(super) fn from_auth(error: AuthError) -> Status {
     match error {
         AuthError::Missing
+        | AuthError::Repeated(_)
         | AuthError::Malformed
         | AuthError::Invalid
         | AuthError::UnknownKey
@@ -331,8 +332,19 @@ pub(super) fn deadline_exceeded() -> Status {
 
 /// Somebody said who it is, and cannot prove it.
 pub(super) fn unproven_identity() -> Status {
-    let text = "the assertion does not prove who you are: it must be signed with a registered key of the client in `iss`, for this server in `aud`, and be valid now for at most an hour";
+    let text = "the assertion does not prove who you are: it must be signed with a registered key of the client in `iss`, for this server in `aud`, be valid now for at most an hour, and not have been used; why it was refused is in the log of the server";
     with_reason(Code::Unauthenticated, text, "UNAUTHENTICATED", None)
+}
+
+/// The client is who it says, and has used too many assertions that have not expired.
+pub(super) fn too_many_assertions(text: String) -> Status {
+    with_reason(Code::ResourceExhausted, text, "TOO_MANY_ASSERTIONS", None)
+}
+
+/// This server cannot say where it is.
+pub(super) fn no_name() -> Status {
+    let text = "this server does not know what it is called; its operator must set --public-url";
+    with_reason(Code::FailedPrecondition, text, "NO_PUBLIC_URL", None)
 }
 
 /// The vendor has such a method, and this server has no use for it.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Uri, header, uri::Authority};
 use tonic::{Request, Response, Status};
 
 use super::{
+    assertions::{AssertionRefusal, AssertionSignIn},
     convert::time,
     pb::yandex::cloud::{
         endpoint::{
@@ -23,50 +23,25 @@ use super::{
 use crate::{
     auth::{
         access_token::{AccessTokens, TokenKind},
-        assertion,
+        assertion::Assertions,
     },
-    domain::access::ClientDirectory,
-    service::{ServiceError, clock::Clock},
+    service::ServiceError,
 };
 
 /// The services that an SDK may look for, all of them here.
 const SERVICES: [&str; 2] = ["iam", "marketplace"];
 
-/// The name and port by which a caller reached this server, in the extensions of its request.
-#[derive(Debug, Clone)]
-pub(super) struct ReachedAs(Authority);
-
-impl ReachedAs {
-    /// From the request line, or the header `host`.
-    pub(super) fn of(uri: &Uri, headers: &HeaderMap) -> Option<Self> {
-        let from_header = || headers.get(header::HOST)?.to_str().ok()?.parse().ok();
-        uri.authority().cloned().or_else(from_header).map(Self)
-    }
-
-    /// The audiences that an assertion for this server may name.
-    pub(super) fn audiences(&self, path: &str) -> Vec<String> {
-        ["https://iam.", "https://", "http://"]
-            .iter()
-            .map(|scheme| format!("{scheme}{}{path}", self.0))
-            .collect()
-    }
-}
-
-fn reached_as<T>(request: &Request<T>) -> Result<ReachedAs, Status> {
-    let named = request.extensions().get::<ReachedAs>().cloned();
-    named.ok_or_else(|| {
-        let error =
-            ServiceError::invalid("host", "the request does not say which server it is for");
-        status::from_service(error)
-    })
-}
-
 /// Serves `yandex.cloud.endpoint.ApiEndpointService`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct EndpointHandler;
+#[derive(Debug, Clone)]
+pub(super) struct EndpointHandler {
+    pub(super) assertions: Arc<Assertions>,
+}
 
-fn endpoint(service: &str, reached: &ReachedAs) -> ApiEndpoint {
-    ApiEndpoint { id: service.to_owned(), address: reached.0.to_string() }
+impl EndpointHandler {
+    fn address(&self) -> Result<String, Status> {
+        let name = self.assertions.names().first();
+        name.map(|url| url.authority()).ok_or_else(status::no_name)
+    }
 }
 
 #[tonic::async_trait]
@@ -75,20 +50,21 @@ impl ApiEndpointService for EndpointHandler {
         &self,
         request: Request<GetApiEndpointRequest>,
     ) -> Result<Response<ApiEndpoint>, Status> {
-        let reached = reached_as(&request)?;
         let id = request.into_inner().api_endpoint_id;
-        match SERVICES.iter().find(|service| **service == id) {
-            Some(service) => Ok(Response::new(endpoint(service, &reached))),
-            None => Err(status::no_such_endpoint(&SERVICES)),
+        if !SERVICES.contains(&id.as_str()) {
+            return Err(status::no_such_endpoint(&SERVICES));
         }
+        Ok(Response::new(ApiEndpoint { id, address: self.address()? }))
     }
 
     async fn list(
         &self,
-        request: Request<ListApiEndpointsRequest>,
+        _: Request<ListApiEndpointsRequest>,
     ) -> Result<Response<ListApiEndpointsResponse>, Status> {
-        let reached = reached_as(&request)?;
-        let endpoints = SERVICES.iter().map(|service| endpoint(service, &reached)).collect();
+        let address = self.address()?;
+        let endpoint =
+            |service: &str| ApiEndpoint { id: service.to_owned(), address: address.clone() };
+        let endpoints = SERVICES.map(endpoint).into();
         Ok(Response::new(ListApiEndpointsResponse { endpoints, next_page_token: String::new() }))
     }
 }
@@ -96,9 +72,8 @@ impl ApiEndpointService for EndpointHandler {
 /// Serves `yandex.cloud.iam.v1.IamTokenService`.
 #[derive(Clone)]
 pub(super) struct IamTokenHandler {
-    pub(super) clients: Arc<dyn ClientDirectory>,
+    pub(super) sign_in: AssertionSignIn,
     pub(super) tokens: Arc<AccessTokens>,
-    pub(super) clock: Arc<dyn Clock>,
 }
 
 #[tonic::async_trait]
@@ -107,7 +82,6 @@ impl IamTokenService for IamTokenHandler {
         &self,
         request: Request<CreateIamTokenRequest>,
     ) -> Result<Response<CreateIamTokenResponse>, Status> {
-        let audiences = reached_as(&request)?.audiences("/iam/v1/tokens");
         let text = match request.into_inner().identity {
             Some(Identity::Jwt(text)) => text,
             Some(Identity::YandexPassportOauthToken(_)) | None => {
@@ -118,10 +92,12 @@ impl IamTokenService for IamTokenHandler {
                 return Err(status::from_service(error));
             }
         };
-        let now = self.clock.now();
-        let client = assertion::verify(&text, &*self.clients, &audiences, now)
-            .ok_or_else(status::unproven_identity)?;
-        self.clients.used(&client);
+        let client = self.sign_in.client(&text).map_err(|refusal| match refusal {
+            AssertionRefusal::ProvesNothing => status::unproven_identity(),
+            AssertionRefusal::TooMany(text) => status::too_many_assertions(text),
+        })?;
+        self.sign_in.clients.used(&client);
+        let now = self.sign_in.clock.now();
         let token = self.tokens.issue(&client.token_subject(), TokenKind::Access, now).map_err(
             |error| status::from_service(ServiceError::Internal(error.to_string().into())),
         )?;

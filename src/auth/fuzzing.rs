@@ -11,15 +11,16 @@ use serde_json::{Map, Value};
 use super::{
     AdminToken, Authentication, Credentials,
     access_token::{AccessTokens, TokenKind},
-    assertion,
+    assertion::{self, AssertionLimits, Assertions},
     outside_issuer::{ClaimMapping, IssuerSettings, KeySet, OrganizationSource, OutsideIssuer},
+    server_names::{PublicUrl, ServerNames},
     signing_keys::SigningKeys,
 };
 use crate::domain::{
     access::{Client, ClientDirectory},
     credential::CredentialHash,
     fuzzing::{Choices, made_up, text},
-    id::{ClientId, OrganizationId},
+    id::{ClientId, OUTSIDE_CLIENT_PREFIX, OrganizationId},
 };
 
 const ADMIN_TOKEN: &str = "a secret token of the administrator";
@@ -67,6 +68,7 @@ const PUBLIC_KEY: &str = include_str!("fuzzing/public_key.pem");
 struct Parties {
     authentication: Authentication,
     tokens: Arc<AccessTokens>,
+    assertions: Assertions,
     issuer: Arc<OutsideIssuer>,
     issuer_signs: EncodingKey,
 }
@@ -83,6 +85,7 @@ static PARTIES: LazyLock<Parties> = LazyLock::new(|| {
         organization: OrganizationSource::Claim("org".into()),
         client: "sub".into(),
         permissions: "scope".into(),
+        allows_operators: false,
     };
     let (issuer, audience) = (Some(ISSUER.to_owned()), AUDIENCE.to_owned());
     let issuer = Arc::new(OutsideIssuer::new(IssuerSettings { issuer, audience, mapping }));
@@ -94,7 +97,10 @@ static PARTIES: LazyLock<Parties> = LazyLock::new(|| {
         .with_tokens(Arc::clone(&tokens))
         .with_outside_issuer(Arc::clone(&issuer));
     let issuer_signs = EncodingKey::from_ed_der(pkcs8.as_ref());
-    Parties { authentication, tokens, issuer, issuer_signs }
+    let url = PublicUrl::parse("https://usage.example.com").expect("a URL");
+    let names = ServerNames::new(vec![url], ([0, 0, 0, 0], 0).into(), None);
+    let assertions = Assertions::new(Arc::new(names), AssertionLimits::default());
+    Parties { authentication, tokens, assertions, issuer, issuer_signs }
 });
 
 fn now() -> Timestamp {
@@ -152,7 +158,7 @@ fn unsigned(choices: &mut Choices<'_>) {
     assert!(tokens.verify(&token, TokenKind::Refresh, now).is_none());
     assert!(PARTIES.issuer.verify(&token, now).is_err());
     if let Some(token) = text(&token) {
-        assert!(assertion::verify(token, &Nobody, &[AUDIENCE.to_owned()], now).is_none());
+        assert!(PARTIES.assertions.verify(token, &Nobody, now).is_err());
     }
 }
 
@@ -176,7 +182,8 @@ fn signed(choices: &mut Choices<'_>) {
     };
     assert!(is("iss", ISSUER) && is("aud", AUDIENCE), "{claims:?}");
     assert!(is("org", principal.caller.organization.as_str()), "{claims:?}");
-    assert!(is("sub", principal.caller.client.as_str()), "{claims:?}");
+    let subject = principal.caller.client.as_str().strip_prefix(OUTSIDE_CLIENT_PREFIX);
+    assert!(subject.is_some_and(|subject| is("sub", subject)), "{claims:?}");
     let seconds = |name: &str| claims.get(name).and_then(Value::as_f64);
     let now = now().as_second() as f64;
     assert!(seconds("exp").is_some_and(|end| end + 61.0 > now), "{claims:?}");

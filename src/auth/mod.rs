@@ -7,8 +7,10 @@ pub mod access_token;
 pub mod assertion;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod numeric_date;
 pub mod outside_issuer;
 pub mod rpc_permissions;
+pub mod server_names;
 pub mod signing_keys;
 mod token;
 
@@ -78,6 +80,9 @@ pub enum AuthError {
     /// No credentials, and the server wants some.
     #[error("no credentials: send the header `authorization: Bearer <token>` or `api-key: <key>`")]
     Missing,
+    /// A header with credentials comes twice: which of them counts, two servers might see differently.
+    #[error("the header `{0}` comes more than once; send one")]
+    Repeated(&'static str),
     /// The header is not of the form `Bearer <token>`.
     #[error("the authorization header must be of the form `Bearer <token>`")]
     Malformed,
@@ -107,7 +112,11 @@ impl AuthError {
     pub fn is_of_credentials(self) -> bool {
         match self {
             Self::Invalid | Self::UnknownKey | Self::InvalidApiKey | Self::DifferentClients => true,
-            Self::Missing | Self::Malformed | Self::Claims(_) | Self::Forbidden(_) => false,
+            Self::Missing
+            | Self::Malformed
+            | Self::Repeated(_)
+            | Self::Claims(_)
+            | Self::Forbidden(_) => false,
         }
     }
 }
@@ -259,10 +268,16 @@ impl Authentication {
         now: Timestamp,
     ) -> Result<Principal, AuthError> {
         let principal = issuer.verify(token, now)?;
-        let organization = &principal.caller.organization;
-        let exists =
-            self.clients.as_ref().is_some_and(|clients| clients.has_organization(organization));
-        if exists { Ok(principal) } else { Err(ClaimError::UnknownOrganization.into()) }
+        let Caller { organization, client } = &principal.caller;
+        let clients = self.clients.as_ref();
+        if !clients.is_some_and(|clients| clients.has_organization(organization)) {
+            return Err(ClaimError::UnknownOrganization.into());
+        }
+        // No client can be registered under such an id; one may have been before that was so.
+        if clients.is_some_and(|clients| clients.client(organization, client).is_some()) {
+            return Err(ClaimError::RegisteredClient.into());
+        }
+        Ok(principal)
     }
 
     fn by_api_key(&self, key: &[u8]) -> Result<Principal, AuthError> {

@@ -71,7 +71,7 @@ enum ListForm {
     Table,
     /// One object a line, in the form that `assets load` reads
     Json,
-    /// With a header, in the form that `assets load` reads
+    /// With a header, in the form that `assets load` reads: byte for byte, so a spreadsheet may take a name for a formula
     Csv,
 }
 

@@ -21,6 +21,7 @@ mod hexadecimal;
 mod lines;
 mod openapi;
 mod output;
+mod private_files;
 mod query;
 mod random;
 mod record_api;

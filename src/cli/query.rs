@@ -114,6 +114,8 @@ enum QueryForm {
     Table,
     /// One document; quantities are decimal strings, since they may exceed 64 bits, counts are numbers
     Json,
+    /// With a header, for spreadsheets: a cell that could be a formula (=, +, -, @, tab or line break in front) gets a ' in
+    /// front. For programs there is JSON
     Csv,
     /// A bar for every bucket
     Chart,

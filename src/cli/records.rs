@@ -71,7 +71,7 @@ enum RecordForm {
     Table,
     /// One object a line, in the form that `meterd write` reads
     Json,
-    /// With a header, in the form that `meterd write` reads
+    /// With a header, in the form that `meterd write` reads: byte for byte, so a spreadsheet may take an id for a formula
     Csv,
 }
 

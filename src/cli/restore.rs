@@ -15,6 +15,7 @@ use super::{
         directory::{BackupDirectory, StoredBackup},
         point, total_bytes,
     },
+    private_files::make_files_private,
     terminal::progress_bar,
     verify::VerifyCommand,
 };
@@ -46,6 +47,7 @@ pub(super) struct RestoreCommand {
 
 impl RestoreCommand {
     pub(super) fn run(self) -> CommandResult {
+        make_files_private();
         let directory = BackupDirectory::read(&self.from)?;
         let last = match self.backup {
             Some(number) => directory.numbered(number)?,

@@ -48,6 +48,17 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_TLS_CLIENT_CA", value_name = "FILE")]
     pub tls_client_ca: Option<PathBuf>,
 
+    /// What this server is called: https://host or https://host:port; separated by commas, or given more than once. Signed
+    /// assertions must be for one of these, and clients that ask where this server is are sent to the first [default: the
+    /// names of the certificate, and those of this machine when listening on loopback]
+    #[arg(long, env = "METERD_PUBLIC_URL", value_name = "URLS", value_delimiter = ',')]
+    pub public_url: Option<Vec<String>>,
+
+    /// Signed assertions of each client that are remembered until they expire, so that none is used twice; then the client
+    /// cannot sign in with more. Of each organization there may be eight times as many [default: 16384]
+    #[arg(long, env = "METERD_CLIENT_ASSERTIONS_MAX", value_name = "N")]
+    pub client_assertions_max: Option<usize>,
+
     /// An outside issuer whose tokens are accepted: an OpenID Connect provider, which publishes its keys
     #[arg(long, env = "METERD_OIDC_ISSUER", value_name = "URL")]
     pub oidc_issuer: Option<String>,
@@ -69,7 +80,14 @@ pub struct ServeOptions {
     #[arg(long, env = "METERD_OIDC_ORGANIZATION", value_name = "ID")]
     pub oidc_organization: Option<String>,
 
-    /// Claim of its tokens that names the client [default: sub]
+    /// Whether its tokens may make operators: those for the organization default with access:admin. Who can set claims there
+    /// then administers this server [default: false]
+    #[arg(long, env = "METERD_OIDC_ALLOW_OPERATORS", num_args = 0..=1, require_equals = true,
+        value_name = "BOOL", default_missing_value = "true",
+        value_parser = BoolishValueParser::new(), action = ArgAction::Set)]
+    pub oidc_allow_operators: Option<bool>,
+
+    /// Claim of its tokens that names the client; that is called oidc: and what stands there [default: sub]
     #[arg(long, env = "METERD_OIDC_CLIENT_CLAIM", value_name = "CLAIM")]
     pub oidc_client_claim: Option<String>,
 
@@ -317,11 +335,14 @@ impl ServeOptions {
             tls_cert,
             tls_key,
             tls_client_ca,
+            public_url,
+            client_assertions_max,
             oidc_issuer,
             jwks_file,
             oidc_audience,
             oidc_organization_claim,
             oidc_organization,
+            oidc_allow_operators,
             oidc_client_claim,
             oidc_permissions_claim,
             dev,

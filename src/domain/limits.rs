@@ -5,6 +5,9 @@
 /// (vendor rule: `length <= 50`).
 pub const ID_CHARS_MAX: usize = 50;
 
+/// Longest subject of an outside issuer's token, in bytes (OpenID Connect: 255 ASCII characters).
+pub const OUTSIDE_SUBJECT_BYTES_MAX: usize = 255;
+
 /// Longest id of a usage batch, in characters. The vendor names no limit; ids are commonly UUIDs.
 pub const BATCH_ID_CHARS_MAX: usize = 128;
 

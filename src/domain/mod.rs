@@ -11,6 +11,7 @@ pub mod caller;
 pub mod catalog;
 pub mod credential;
 pub mod exceeded_limit;
+pub mod format_character;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod id;

@@ -192,7 +192,9 @@ impl IssuerKeys {
         if found.issuer.trim_end_matches('/') != issuer {
             return Err(wrong(format!("is that of {:?}", found.issuer)));
         }
-        if !is_safe(&found.jwks_uri) {
+        // An issuer elsewhere has no business on this machine.
+        let is_as_safe = issuer.starts_with("http:") || found.jwks_uri.starts_with("https:");
+        if !is_safe(&found.jwks_uri) || !is_as_safe {
             return Err(wrong(format!("has its keys at {:?}, which is not https", found.jwks_uri)));
         }
         let keys = self.get(&found.jwks_uri).await?;

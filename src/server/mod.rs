@@ -40,6 +40,8 @@ use crate::{
     auth::{
         Authentication,
         access_token::AccessTokens,
+        assertion::{AssertionLimits, Assertions},
+        server_names::{PublicUrl, ServerNames},
         signing_keys::{SigningKeyError, SigningKeys},
     },
     domain::catalog::CatalogLimits,
@@ -118,6 +120,10 @@ pub struct ServerConfig {
     pub authentication: Authentication,
     /// TLS for the API; `None` for connections in the clear.
     pub tls: Option<TlsFiles>,
+    /// What this server is called; nothing for what its certificate and the address that it listens on say.
+    pub public_urls: Vec<PublicUrl>,
+    /// Limits of signing in with assertions.
+    pub assertions: AssertionLimits,
     /// The file of the keys that sign tokens, made if it is not there; `None` for keys that are gone with the
     /// process.
     pub signing_keys: Option<PathBuf>,
@@ -173,6 +179,7 @@ pub struct Server<L = TcpListener> {
     retention: Option<Retention>,
     audit: Arc<AuditTrail>,
     tls: Option<Arc<Tls>>,
+    names: Arc<ServerNames>,
     issuer_keys: Option<IssuerKeys>,
     reload: Arc<Notify>,
     draining: watch::Sender<bool>,
@@ -221,6 +228,12 @@ impl<L: Listener> Server<L> {
         let admin_address = address_of(&admin, config.admin_listen)?;
         let execution = config.execution;
         let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+        let names = Arc::new(ServerNames::new(
+            config.public_urls.clone(),
+            api_address,
+            tls.as_ref().map(|tls| tls.dns_names()).as_deref(),
+        ));
+        tell_names(&names);
         let metrics = Arc::new(Metrics::new());
         let committer = Committer::start_with(
             Arc::clone(&store),
@@ -306,6 +319,7 @@ impl<L: Listener> Server<L> {
                 stopping.clone(),
             )),
             audit: Arc::clone(&audit),
+            assertions: Arc::new(Assertions::new(Arc::clone(&names), config.assertions)),
             tokens: Arc::new(AccessTokens::new(keys)),
             clock,
             metrics: Arc::clone(&metrics),
@@ -334,6 +348,7 @@ impl<L: Listener> Server<L> {
             retention,
             audit,
             tls,
+            names,
             issuer_keys,
             reload: Arc::new(Notify::new()),
             draining,
@@ -410,8 +425,8 @@ impl<L: Listener> Server<L> {
         let admin_limits = ConnectionLimits { operator_connections: 0, ..self.config.connections };
         let certificates = self.tls.clone().map(|tls| {
             let (reload, metrics) = (Arc::clone(&self.reload), Arc::clone(&self.metrics));
-            let stopping = watching.clone();
-            tokio::spawn(async move { tls.watch(&reload, &metrics, stopping).await })
+            let (names, stopping) = (Arc::clone(&self.names), watching.clone());
+            tokio::spawn(async move { tls.watch(&reload, &names, &metrics, stopping).await })
         });
         let issuer_keys = self.issuer_keys.map(|keys| {
             let (metrics, stopping) = (Arc::clone(&self.metrics), watching.clone());
@@ -463,6 +478,23 @@ impl<L: Listener> Server<L> {
         let _ = admin.await;
         Ok(())
     }
+}
+
+/// Says what the server is called, since assertions for anybody else are refused.
+fn tell_names(names: &ServerNames) {
+    if names.is_empty() {
+        tracing::warn!(
+            "this server does not know what it is called: clients' assertions are refused, and the vendor's SDKs do not \
+             find it; set --public-url"
+        );
+        return;
+    }
+    let all = names.all();
+    for url in all.iter().filter(|url| !url.is_private()) {
+        tracing::warn!(%url, "what is sent to this URL can be read on the way, secrets and tokens included");
+    }
+    let called: Vec<String> = all.iter().map(ToString::to_string).collect();
+    tracing::info!(called = called.join(" "), "assertions must be for this server");
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {

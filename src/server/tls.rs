@@ -16,7 +16,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 
-use crate::api::metrics::Metrics;
+use crate::{api::metrics::Metrics, auth::server_names::ServerNames};
 
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -70,19 +70,31 @@ pub enum TlsError {
 #[derive(Debug)]
 pub(super) struct Tls {
     files: TlsFiles,
-    config: ArcSwap<ServerConfig>,
+    loaded: ArcSwap<Loaded>,
+}
+
+/// What the files held when they were read last.
+#[derive(Debug)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    dns_names: Vec<String>,
 }
 
 impl Tls {
     /// Reads the files.
     pub(super) fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        let config = ArcSwap::new(read(&files)?);
-        Ok(Self { files, config })
+        let loaded = ArcSwap::from_pointee(read(&files)?);
+        Ok(Self { files, loaded })
     }
 
     /// For one handshake.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.config.load_full())
+        TlsAcceptor::from(Arc::clone(&self.loaded.load().config))
+    }
+
+    /// The DNS names that the certificate is for, those with a wildcard as well.
+    pub(super) fn dns_names(&self) -> Vec<String> {
+        self.loaded.load().dns_names.clone()
     }
 
     /// Reads the files again whenever they change or `reload` is notified. Files that cannot be used leave
@@ -90,6 +102,7 @@ impl Tls {
     pub(super) async fn watch(
         &self,
         reload: &Notify,
+        names: &ServerNames,
         metrics: &Metrics,
         mut stopping: watch::Receiver<bool>,
     ) {
@@ -106,8 +119,9 @@ impl Tls {
             }
             seen = versions;
             match read(&self.files) {
-                Ok(config) => {
-                    self.config.store(config);
+                Ok(loaded) => {
+                    names.put_certificate(Some(&loaded.dns_names));
+                    self.loaded.store(Arc::new(loaded));
                     tracing::info!("the TLS certificates were read again");
                 }
                 Err(error) => {
@@ -134,7 +148,7 @@ impl Tls {
     }
 }
 
-fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+fn read(files: &TlsFiles) -> Result<Loaded, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let unusable = |source| TlsError::Unusable {
         certificate: files.certificate.clone(),
@@ -142,6 +156,7 @@ fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         source,
     };
     let certificates = certificates(&files.certificate)?;
+    let dns_names = certificates.first().map(dns_names).unwrap_or_default();
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .map_err(|error| unreadable("a private key", &files.key, &error))?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -153,7 +168,14 @@ fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     };
     let mut config = builder.with_single_cert(certificates, key).map_err(unusable)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Loaded { config: Arc::new(config), dns_names })
+}
+
+fn dns_names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    // One of a form that has no names, such as version 1, may still be good for handshakes.
+    webpki::EndEntityCert::try_from(certificate)
+        .map(|certificate| certificate.valid_dns_names().map(str::to_owned).collect())
+        .unwrap_or_default()
 }
 
 fn client_verifier(

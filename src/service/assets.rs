@@ -13,8 +13,9 @@ use crate::{
         audit::{Actor, AuditAction},
         caller::Caller,
         catalog::State,
+        format_character::check_new_name,
         id::AssetId,
-        limits::{ASSETS_PER_APPLY_MAX, NAME_CHARS_MAX},
+        limits::ASSETS_PER_APPLY_MAX,
     },
     store::UsageStore,
 };
@@ -219,14 +220,10 @@ fn check(assets: Vec<NewAsset>) -> Result<Vec<Asset>, ServiceError> {
         let mut violate = |member: &str, description: String| {
             violations.push(FieldViolation::new(format!("assets[{place}].{member}"), description));
         };
-        let chars = name.chars().count();
-        if chars > NAME_CHARS_MAX {
-            violate(
-                "name",
-                format!("has {chars} characters, at most {NAME_CHARS_MAX} are allowed"),
-            );
+        if let Err(description) = check_new_name(&name) {
+            violate("name", description);
         }
-        match AssetId::new(&id) {
+        match AssetId::of_new(&id) {
             Err(error) => violate("id", error.to_string()),
             Ok(id) if !seen.insert(id.clone()) => violate("id", format!("{id:?} comes twice")),
             Ok(id) => checked.push(Asset { id, name, state }),

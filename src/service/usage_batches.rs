@@ -65,7 +65,7 @@ impl UsageBatches {
         usages: Vec<RawAssetUsage>,
     ) -> Result<usize, ServiceError> {
         let mut violations = Vec::new();
-        let id = BatchId::new(id)
+        let id = BatchId::of_new(id)
             .map_err(|error| violations.push(FieldViolation::new("id", error.to_string())))
             .ok();
         let count = usages.len();

@@ -6,9 +6,10 @@ import re
 import sys
 import urllib.request
 
-import envoy.extensions.access_loggers.grpc.v3.als_pb2
+import envoy.extensions.access_loggers.grpc.v3.als_pb2 as als_config
 import envoy.extensions.filters.http.router.v3.router_pb2
-import envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2
+import envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 as http_connection_manager_pb2
+import envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2 as header_mutation
 import envoy.extensions.upstreams.http.v3.http_protocol_options_pb2
 import grpc
 import yaml
@@ -108,6 +109,15 @@ def reads_example():
     text = (pathlib.Path(__file__).parents[2] / "examples/envoy.yaml").read_text()
     bootstrap = json_format.ParseDict(yaml.safe_load(text), bootstrap_pb2.Bootstrap())
     assert bootstrap.static_resources.clusters, bootstrap
+    # Callers from outside must not say who they are.
+    manager = http_connection_manager_pb2.HttpConnectionManager()
+    filters = bootstrap.static_resources.listeners[0].filter_chains[0].filters
+    filters[0].typed_config.Unpack(manager)
+    removed, logged = header_mutation.HeaderMutation(), als_config.HttpGrpcAccessLogConfig()
+    manager.early_header_mutation_extensions[0].typed_config.Unpack(removed)
+    manager.access_log[0].typed_config.Unpack(logged)
+    names = {mutation.remove for mutation in removed.mutations}
+    assert set(logged.additional_request_headers_to_log) == names, names
 
 
 reads_example()

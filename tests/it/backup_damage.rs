@@ -179,6 +179,56 @@ fn another_store_and_an_earlier_one_need_a_full_backup() {
 }
 
 #[test]
+fn what_is_no_regular_file_is_refused_at_once() {
+    let backups = Backups::new();
+    let fifo = backups.path("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for name in ["000001-full/log", "000002-increment/manifest.json"] {
+        let path = backups.file(name);
+        let aside = backups.path("aside");
+        fs::rename(&path, &aside).unwrap();
+        // To a device without an end, to a pipe without a writer, and to what would even be right.
+        for target in [Path::new("/dev/zero"), &fifo, &aside] {
+            std::os::unix::fs::symlink(target, &path).unwrap();
+            backups.assert_refused(&[name, "is no regular file"]);
+            let listed = backups.list();
+            assert_eq!(listed.code, 1);
+            let said = listed.stdout + &listed.stderr;
+            assert!(said.contains("is no regular file"), "{said}");
+            fs::remove_file(&path).unwrap();
+        }
+        fs::rename(&fifo, &path).unwrap();
+        backups.assert_refused(&[name, "is no regular file"]);
+        fs::rename(&path, &fifo).unwrap();
+        fs::rename(&aside, &path).unwrap();
+    }
+    let lock = backups.file("lock");
+    fs::remove_file(&lock).unwrap();
+    fs::rename(&fifo, &lock).unwrap();
+    backups.back_up("data", &[]).fails(1, &["cannot lock", "is no regular file"]);
+    backups.restore(&[]).ok();
+}
+
+#[test]
+fn file_longer_than_its_manifest_says_is_not_read() {
+    let backups = Backups::new();
+    let (log, manifest) =
+        (backups.file("000001-full/log"), backups.file("000003-increment/manifest.json"));
+    let genuine = fs::metadata(&log).unwrap().len();
+    // Without blocks: reading a terabyte of it would take an hour.
+    fs::File::options().write(true).open(&log).unwrap().set_len(1 << 40).unwrap();
+    backups.assert_refused(&["000001-full/log", "has 1099511627776 bytes, its manifest says"]);
+    assert_eq!(backups.list().code, 1);
+    fs::File::options().write(true).open(&log).unwrap().set_len(genuine).unwrap();
+    let text = fs::read(&manifest).unwrap();
+    fs::File::options().write(true).open(&manifest).unwrap().set_len(1 << 40).unwrap();
+    backups.assert_refused(&["000003-increment/manifest.json", "a manifest at most 65536"]);
+    backups.list().fails(1, &["a manifest at most 65536"]);
+    fs::write(&manifest, text).unwrap();
+    backups.restore(&[]).ok();
+}
+
+#[test]
 fn an_empty_directory_has_nothing_to_restore() {
     let directory = tempfile::tempdir().unwrap();
     let from = directory.path().to_str().unwrap();

@@ -21,7 +21,7 @@ fn a_bad_file_stops_the_start_with_its_line() {
         ),
         (
             &format!("products:\n  - id: a\n    skus:\n      - id: s\n        name: {long}\n"),
-            &["bad.yaml:4: SKU \"s\": name: is longer than 256 characters"],
+            &["bad.yaml:4: SKU \"s\": name: has 257 characters, at most 256 are allowed"],
         ),
         (
             "product_instances:\n  - id: i\n    product_id: nowhere\n",
@@ -57,8 +57,10 @@ async fn faults_that_the_server_finds_are_told_by_line_too() {
     let text =
         format!("products:\n  - id: storage\n    skus: []\n  - id: other\n    name: {name}\n");
     let catalog = file(directory.path(), "c.yaml", &text);
-    run(client(server.api, &["catalog", "apply", &catalog]))
-        .fails(1, &["c.yaml:4: product \"other\": name: is longer than 256 characters"]);
+    run(client(server.api, &["catalog", "apply", &catalog])).fails(
+        1,
+        &["c.yaml:4: product \"other\": name: has 300 characters, at most 256 are allowed"],
+    );
     server.stop().await;
 }
 

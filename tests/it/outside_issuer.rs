@@ -30,7 +30,8 @@ use tonic::{Code, Request};
 
 use crate::support::{
     http::call,
-    server::{Setup, TestServer, noon},
+    process::{MeterdProcess, assert_verified, serve_command},
+    server::{Setup, TestServer, fresh_uuid, noon},
     tokens::Key,
 };
 
@@ -45,6 +46,11 @@ struct Issuer {
 
 impl Issuer {
     async fn start(address: SocketAddr, keys: &[&Key]) -> Self {
+        Self::called(address, keys, "").await
+    }
+
+    /// One whose name ends with `end`.
+    async fn called(address: SocketAddr, keys: &[&Key], end: &'static str) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let keys = Arc::new(Mutex::new(keys.iter().map(|key| key.jwk()).collect::<Vec<_>>()));
@@ -67,7 +73,7 @@ impl Issuer {
                     let path = path.split(' ').nth(1).unwrap_or_default().to_owned();
                     let body = match path.as_str() {
                         "/.well-known/openid-configuration" => {
-                            json!({"issuer": url, "jwks_uri": format!("{url}/keys"), "more": []})
+                            json!({"issuer": format!("{url}{end}"), "jwks_uri": format!("{url}/keys"), "more": []})
                         }
                         "/keys" => {
                             asked.fetch_add(1, Ordering::SeqCst);
@@ -100,6 +106,7 @@ fn config(keys: KeySource, issuer: Option<&str>) -> OutsideIssuerConfig {
         organization: OrganizationSource::Claim("org".into()),
         client: "sub".into(),
         permissions: "scope".into(),
+        allows_operators: false,
     };
     let settings =
         IssuerSettings { issuer: issuer.map(Into::into), audience: "meterd".into(), mapping };
@@ -173,6 +180,152 @@ async fn an_issuer_that_comes_changes_its_keys_and_goes() {
     other["sub"] = "another-agent".into();
     assert_eq!(over_grpc(&server, &first.sign(&other)).await, Ok(3));
     server.stop().await;
+}
+
+#[tokio::test]
+async fn issuer_is_found_with_and_without_a_slash() {
+    let key = Key::new("key");
+    for (end, configured) in [("", ""), ("", "/"), ("/", ""), ("/", "/")] {
+        let issuer = Issuer::called(([127, 0, 0, 1], 0).into(), &[&key], end).await;
+        let source = KeySource::Discovery { issuer: issuer.url.clone() };
+        let named = format!("{}{configured}", issuer.url);
+        let setup =
+            Setup { outside_issuer: Some(config(source, Some(&named))), ..Setup::default() };
+        let server = TestServer::with(setup).await;
+        let token = key.sign(&claims(&format!("{}{end}", issuer.url)));
+        assert_eq!(over_grpc(&server, &token).await, Ok(3), "{end:?} {configured:?}");
+        server.stop().await;
+        issuer.stop().await;
+    }
+}
+
+fn with_key_file(directory: &std::path::Path, key: &Key, allows_operators: bool) -> Setup {
+    let file = directory.join("keys.json");
+    std::fs::write(&file, json!({"keys": [key.jwk()]}).to_string()).unwrap();
+    let mut config = config(KeySource::File(file), None);
+    config.settings.mapping.allows_operators = allows_operators;
+    Setup { outside_issuer: Some(config), ..Setup::default() }
+}
+
+#[tokio::test]
+async fn claims_make_operators_only_where_that_is_allowed() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = Key::new("key");
+    let mut administrator = claims("whoever has the key");
+    administrator["scope"] = "access:admin catalog:view".into();
+    let token = key.sign(&administrator);
+    for allowed in [false, true] {
+        let server = TestServer::with(with_key_file(directory.path(), &key, allowed)).await;
+        let (listed, rotated) = (
+            over_rest(&server, "/v1/access/organizations", &token).await,
+            call(Method::POST, "/v1/access/signingKeys:rotate")
+                .anonymous()
+                .header("authorization", &format!("Bearer {token}"))
+                .json("{}")
+                .send(server.api)
+                .await
+                .status,
+        );
+        let expected = if allowed { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+        assert_eq!((listed, rotated), (expected, expected));
+        if !allowed {
+            let (_, message) = over_grpc(&server, &token).await.unwrap_err();
+            assert!(message.contains("--oidc-allow-operators"), "{message}");
+        }
+        // Without access:admin the organization is one like any other.
+        let viewer = key.sign(&claims("whoever has the key"));
+        assert_eq!(over_rest(&server, "/v1/catalog/products", &viewer).await, StatusCode::OK);
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn outside_subject_is_not_the_registered_client_of_that_id() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = Key::new("key");
+    let server = TestServer::with(with_key_file(directory.path(), &key, false)).await;
+    let register = async |id: &str| {
+        let client = json!({"clientId": id, "permissions": ["catalog:view"]});
+        call(Method::POST, "/v1/access/clients").json(client).send(server.api).await
+    };
+    let registered = register("their-agent").await;
+    let api_key = registered.json()["apiKey"].as_str().unwrap().to_owned();
+    let token = key.sign(&claims("whoever has the key"));
+    let both = call(Method::GET, "/v1/catalog/products")
+        .anonymous()
+        .header("authorization", &format!("Bearer {token}"))
+        .header("api-key", &api_key)
+        .send(server.api)
+        .await;
+    assert_eq!(both.status, StatusCode::UNAUTHORIZED);
+    let refused = register("oidc:their-agent").await;
+    assert_eq!(
+        (refused.status, refused.fields()),
+        (StatusCode::BAD_REQUEST, vec!["client_id".into()])
+    );
+    assert_eq!(over_rest(&server, "/v1/catalog/products", &token).await, StatusCode::OK);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn longest_subject_is_counted_and_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, keys) = (directory.path().join("data"), directory.path().join("keys.json"));
+    let key = Key::new("key");
+    std::fs::write(&keys, json!({"keys": [key.jwk()]}).to_string()).unwrap();
+    let start = || {
+        let mut command = serve_command(&[], &data);
+        command.arg("--jwks-file").arg(&keys).args(["--oidc-audience", "meterd"]);
+        MeterdProcess::start(command)
+    };
+    let now = jiff::Timestamp::now();
+    let subject = "s".repeat(255);
+    let token = key.sign(&json!({
+        "aud": "meterd", "sub": subject, "org": "default", "exp": now.as_second() + 3600,
+        "scope": "usage:product:write usage:api:write usage:asset:report catalog:admin",
+    }));
+    let client_id = format!("oidc:{subject}");
+    let server = start();
+    let post = async |method: Method, path: &str, body: Value| {
+        let call =
+            call(method, path).anonymous().header("authorization", &format!("Bearer {token}"));
+        let answer = call.json(body).send(server.api).await;
+        assert!(answer.status.is_success(), "{path}: {}", answer.json());
+        answer.json()
+    };
+    let record = json!({"uuid": fresh_uuid(), "skuId": "gb-hour", "quantity": 7, "timestamp": now.to_string()});
+    let write = json!({"productId": "storage", "usageRecords": [record]});
+    let path = "/marketplace/metering/v1/imageProductUsage/write";
+    let written = post(Method::POST, path, write).await;
+    assert_eq!(written["accepted"].as_array().unwrap().len(), 1, "{written}");
+    let event = json!({
+        "uuid": fresh_uuid(), "templateUri": "/t", "httpMethod": "GET", "status": 200, "timestamp": now.to_string(),
+    });
+    let recorded = post(Method::POST, "/v1/apiUsage:record", json!({"events": [event]})).await;
+    assert_eq!(recorded["acceptedCount"], 1, "{recorded}");
+    post(Method::POST, "/v1/catalog/assets:apply", json!({"assets": [{"id": "a"}]})).await;
+    let today = now.to_string();
+    let usage = json!({"asset_id": "a", "quantity": 3, "usage_date": today[..10]});
+    post(Method::PUT, "/v3/usage-batches/b", json!({"asset_usages": [usage]})).await;
+    server.kill();
+
+    let server = start();
+    let records = call(Method::GET, &format!("/v1/usageRecords?clientIds={client_id}"))
+        .send(server.api)
+        .await
+        .json();
+    assert_eq!(records["records"][0]["clientId"], client_id.as_str(), "{records}");
+    let query = json!({
+        "interval": "2026-01-01/P3000D", "groupBy": ["ASSET_USAGE_DIMENSION_CLIENT"],
+    });
+    let assets =
+        call(Method::POST, "/v1/assetUsage:query").json(query).send(server.api).await.json();
+    assert_eq!(assets["rows"][0]["clientId"], client_id.as_str(), "{assets}");
+    let audit = call(Method::GET, "/v1/access/auditEvents").send(server.api).await.json();
+    assert!(audit.to_string().contains(&client_id), "{audit}");
+    let process = server.id();
+    assert!(server.terminate(process));
+    assert_verified(&data);
 }
 
 #[tokio::test]

@@ -257,5 +257,8 @@ async fn bad_queries_name_every_member_at_fault() {
         ..Default::default()
     };
     let status = server.reports().list_usage_records(request).await.unwrap_err();
-    assert_eq!(status.message(), "product_ids[0]: must not contain control characters");
+    assert_eq!(
+        status.message(),
+        "product_ids[0]: must not contain control characters, but has U+0000"
+    );
 }

@@ -161,6 +161,41 @@ async fn what_is_refused() {
 }
 
 #[tokio::test]
+async fn credentials_that_come_twice_are_refused() {
+    let server = TestServer::start().await;
+    let created = agent(&server, "agent").await;
+    let other = agent(&server, "other").await;
+    for (name, first, second) in [
+        ("api-key", created.api_key.as_str(), other.api_key.as_str()),
+        ("api-key", created.api_key.as_str(), created.api_key.as_str()),
+        ("authorization", "Bearer x", "Bearer y"),
+    ] {
+        let request = call(Method::GET, "/v1/usageRecords")
+            .anonymous()
+            .header(name, first)
+            .header(name, second);
+        let answer = request.send(server.api).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{name}");
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(&format!("`{name}` comes more than once")), "{message}");
+    }
+    let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("agent:{}", created.secret)));
+    let twice = call(Method::POST, "/oauth/token")
+        .anonymous()
+        .header("content-type", FORM)
+        .header("authorization", &basic)
+        .header("authorization", &basic)
+        .body("grant_type=client_credentials")
+        .send(server.api)
+        .await;
+    assert_eq!(
+        (twice.status, twice.json()["error"].as_str()),
+        (StatusCode::BAD_REQUEST, Some("invalid_request"))
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_token_ends_with_its_time_its_client_and_its_permissions() {
     let server = TestServer::start().await;
     let created = agent(&server, "agent").await;

@@ -3,7 +3,12 @@
 use std::{path::PathBuf, time::Duration};
 
 use meterd::{
-    api::pb::meterd::v1::{ListProductsRequest, catalog_service_client::CatalogServiceClient},
+    api::pb::{
+        meterd::v1::{ListProductsRequest, catalog_service_client::CatalogServiceClient},
+        yandex::cloud::endpoint::{
+            ListApiEndpointsRequest, api_endpoint_service_client::ApiEndpointServiceClient,
+        },
+    },
     server::TlsFiles,
 };
 use tempfile::TempDir;
@@ -126,6 +131,29 @@ async fn new_certificates_are_taken_without_an_interruption_and_bad_ones_are_not
     assert!(connect(&server, &first, None).await.is_err());
     assert_eq!(list(open).await.unwrap(), 3, "what was open goes on");
     assert_eq!(failures(&server).await, 1);
+    server.stop().await;
+}
+
+/// Where an SDK is sent that asks where services are.
+async fn address(channel: Channel) -> String {
+    let mut client = ApiEndpointServiceClient::new(channel);
+    let answer = client.list(ListApiEndpointsRequest::default()).await.unwrap();
+    answer.into_inner().endpoints[0].address.clone()
+}
+
+#[tokio::test]
+async fn server_is_called_what_its_certificate_says() {
+    let (authority, files) = (Authority::new(), Files::new());
+    files.put(&authority.signs_for(&["*.example.com", "localhost", "other.example.com"]));
+    let server = files.serve(None).await;
+    let open = connect(&server, &authority, None).await.unwrap();
+    let port = server.api.port();
+    assert_eq!(address(open.clone()).await, format!("localhost:{port}"));
+    files.put(&authority.signs_for(&["renamed.example.com", "localhost"]));
+    server.reload.notify_one();
+    while address(open.clone()).await != format!("renamed.example.com:{port}") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     server.stop().await;
 }
 

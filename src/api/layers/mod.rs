@@ -39,7 +39,7 @@ pub(super) use self::{
 use super::{
     client_rates::ClientRate, connection::Connection, failed_credentials::FailedCredentials,
     limit::Exhausted, metrics::Metrics, origins::CrossOrigin, peer_address::AddressGroup,
-    rest::Failure, self_metering::CallMeter, status, yandex_sign_in::ReachedAs,
+    rest::Failure, self_metering::CallMeter, status,
 };
 use crate::{
     auth::{AuthError, Authentication, Credentials, Principal, rpc_permissions::Access},
@@ -264,9 +264,6 @@ async fn admit(
             }
         }
     }
-    if let Some(reached) = ReachedAs::of(request.uri(), request.headers()) {
-        request.extensions_mut().insert(reached);
-    }
     let deadline = deadline.map_err(|violation| status::invalid_argument("", vec![violation]))?;
     // Nobody waits for the answer any more.
     if deadline.is_some_and(|deadline| deadline <= Moment::now()) {
@@ -293,6 +290,20 @@ fn too_many_unauthenticated(exhausted: Exhausted) -> Status {
     status::too_many_calls(max, whose, RETRY_AFTER)
 }
 
+/// The value of a header that may come once.
+fn only<'a>(
+    headers: &'a HeaderMap,
+    header: &HeaderName,
+    name: &'static str,
+) -> Result<Option<&'a [u8]>, Status> {
+    let mut values = headers.get_all(header).iter();
+    let value = values.next().map(HeaderValue::as_bytes);
+    match values.next() {
+        Some(_) => Err(status::from_auth(AuthError::Repeated(name))),
+        None => Ok(value),
+    }
+}
+
 /// Who is calling. A token that is signed with a key of the outside issuer that we do not have may be signed
 /// with its newest.
 async fn authenticate(
@@ -300,9 +311,10 @@ async fn authenticate(
     headers: &HeaderMap,
     address: AddressGroup,
 ) -> Result<Principal, Refusal> {
-    let bytes = |name: &HeaderName| headers.get(name).map(HeaderValue::as_bytes);
-    let credentials =
-        Credentials { authorization: bytes(&header::AUTHORIZATION), api_key: bytes(&API_KEY) };
+    let credentials = Credentials {
+        authorization: only(headers, &header::AUTHORIZATION, "authorization")?,
+        api_key: only(headers, &API_KEY, "api-key")?,
+    };
     let authentication = &layers.authentication;
     let first = authentication.authenticate(credentials, layers.clock.now());
     let issuer = match (&first, authentication.outside_issuer()) {

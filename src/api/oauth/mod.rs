@@ -17,23 +17,21 @@ use self::{
     request::{Asked, Grant, TokenRequest},
     slowdown::Slowdown,
 };
-use super::{layers::Outcome, request_bytes::read_small, yandex_sign_in::ReachedAs};
+use super::{
+    assertions::{AssertionRefusal, AssertionSignIn},
+    layers::Outcome,
+    request_bytes::read_small,
+};
 use crate::{
     auth::{
         access_token::{AccessTokens, TokenKind},
-        assertion,
+        server_names::TOKEN_PATHS,
     },
-    domain::{
-        access::{Client, ClientDirectory},
-        credential::CredentialHash,
-    },
-    service::clock::Clock,
+    domain::{access::Client, credential::CredentialHash},
 };
 
-/// Where tokens are to be had, and whether a refresh token comes along: RFC 6749 advises against one for
-/// this grant, and Getty's SDKs read one.
-const TOKEN_PATHS: [(&str, bool); 3] =
-    [("/oauth/token", false), ("/oauth2/token", true), ("/v4/oauth2/token", true)];
+/// Where no refresh token comes along: RFC 6749 advises against one for this grant, and Getty's SDKs read one.
+const WITHOUT_REFRESH: &str = "/oauth/token";
 /// Where the public keys are (RFC 8414 leaves the path to us; this one is customary).
 const KEYS_PATH: &str = "/.well-known/jwks.json";
 
@@ -41,7 +39,7 @@ const KEYS_PATH: &str = "/.well-known/jwks.json";
 const SHARE_OF_FAILURES: usize = 4;
 
 /// An error of RFC 6749, section 5.2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum TokenError {
     /// The request is not of the right form.
     Request(&'static str),
@@ -51,33 +49,33 @@ enum TokenError {
     Grant,
     /// There is no such grant here.
     GrantType,
+    /// The client has used too many assertions.
+    TooManyAssertions(String),
     /// No token can be signed.
     Server,
 }
 
 /// Everything that is needed to give a token out.
 pub(super) struct TokenEndpoint {
-    clients: Arc<dyn ClientDirectory>,
+    sign_in: AssertionSignIn,
     tokens: Arc<AccessTokens>,
-    clock: Arc<dyn Clock>,
     slowdown: Slowdown,
 }
 
 impl TokenEndpoint {
     pub(super) fn new(
-        clients: Arc<dyn ClientDirectory>,
+        sign_in: AssertionSignIn,
         tokens: Arc<AccessTokens>,
-        clock: Arc<dyn Clock>,
         unauthenticated_in_flight_max: usize,
     ) -> Self {
         // Each wait holds a permit of an unauthenticated call; right secrets need some of those.
         let slowdown = Slowdown::new(unauthenticated_in_flight_max / SHARE_OF_FAILURES);
-        Self { clients, tokens, clock, slowdown }
+        Self { sign_in, tokens, slowdown }
     }
 
     /// Whether a path is one of its.
     pub(super) fn has(path: &str) -> bool {
-        path == KEYS_PATH || TOKEN_PATHS.iter().any(|(known, _)| *known == path)
+        path == KEYS_PATH || TOKEN_PATHS.contains(&path)
     }
 
     /// Which methods a path has.
@@ -91,12 +89,8 @@ impl TokenEndpoint {
         if parts.uri.path() == KEYS_PATH {
             return respond(StatusCode::OK, Code::Ok, &self.tokens.jwks());
         }
-        let with_refresh =
-            TOKEN_PATHS.iter().any(|(path, refresh)| *path == parts.uri.path() && *refresh);
-        let audiences = ReachedAs::of(&parts.uri, &parts.headers)
-            .map(|reached| reached.audiences(parts.uri.path()))
-            .unwrap_or_default();
-        match self.token(&parts.headers, body, &audiences, with_refresh).await {
+        let with_refresh = parts.uri.path() != WITHOUT_REFRESH;
+        match self.token(&parts.headers, body, with_refresh).await {
             Ok(answer) => respond(StatusCode::OK, Code::Ok, &answer),
             Err(error) => refuse(error),
         }
@@ -106,17 +100,19 @@ impl TokenEndpoint {
         &self,
         headers: &HeaderMap,
         body: Body,
-        audiences: &[String],
         with_refresh: bool,
     ) -> Result<Value, TokenError> {
         let unreadable = TokenError::Request("the body cannot be read");
         let body = read_small(body).await.map_err(|_| unreadable)?;
-        let now = self.clock.now();
+        let now = self.sign_in.clock.now();
         let (client, grant) = match TokenRequest::read(headers, &body)? {
             Asked::WithSecret(request) => (self.client(&request).await?, request.grant),
             Asked::WithAssertion(text) => {
-                let client = assertion::verify(&text, &*self.clients, audiences, now);
-                (client.ok_or(TokenError::Grant)?, Grant::ClientCredentials)
+                let client = self.sign_in.client(&text).map_err(|refusal| match refusal {
+                    AssertionRefusal::ProvesNothing => TokenError::Grant,
+                    AssertionRefusal::TooMany(text) => TokenError::TooManyAssertions(text),
+                })?;
+                (client, Grant::ClientCredentials)
             }
         };
         if let Grant::Refresh(token) = &grant {
@@ -125,7 +121,7 @@ impl TokenEndpoint {
                 return Err(TokenError::Grant);
             }
         }
-        self.clients.used(&client);
+        self.sign_in.clients.used(&client);
         let subject = client.token_subject();
         let issue = |kind| self.tokens.issue(&subject, kind, now).map_err(|_| TokenError::Server);
         let mut answer = json!({
@@ -145,15 +141,16 @@ impl TokenEndpoint {
         let named = |client: &Arc<Client>| {
             // An API key is accepted for the id: that is what Getty's SDKs send.
             let key = CredentialHash::of(request.client_id.as_bytes());
-            client.id.as_str() == request.client_id || client.has_api_key(&key, self.clock.now())
+            client.id.as_str() == request.client_id
+                || client.has_api_key(&key, self.sign_in.clock.now())
         };
-        match self.clients.with_secret(&hash).filter(named) {
+        match self.sign_in.clients.with_secret(&hash).filter(named) {
             Some(client) => {
                 self.slowdown.succeeded(&request.client_id);
                 Ok(client)
             }
             None => {
-                self.slowdown.failed(&request.client_id, self.clock.now()).await;
+                self.slowdown.failed(&request.client_id, self.sign_in.clock.now()).await;
                 Err(TokenError::Client)
             }
         }
@@ -161,6 +158,7 @@ impl TokenEndpoint {
 }
 
 fn refuse(error: TokenError) -> Response {
+    let too_many;
     let (status, code, word, text) = match error {
         TokenError::Request(text) => {
             (StatusCode::BAD_REQUEST, Code::InvalidArgument, "invalid_request", text)
@@ -175,7 +173,7 @@ fn refuse(error: TokenError) -> Response {
             StatusCode::BAD_REQUEST,
             Code::InvalidArgument,
             "invalid_grant",
-            "the refresh token, or the assertion, is not valid",
+            "the refresh token, or the assertion, is not valid; why an assertion was refused is in the log of the server",
         ),
         TokenError::GrantType => (
             StatusCode::BAD_REQUEST,
@@ -183,6 +181,12 @@ fn refuse(error: TokenError) -> Response {
             "unsupported_grant_type",
             "grant_type must be client_credentials, refresh_token or urn:ietf:params:oauth:grant-type:jwt-bearer",
         ),
+        TokenError::TooManyAssertions(text) => {
+            too_many = text;
+            // RFC 6749 has no word for it at this endpoint; the one of section 4.1.2.1 is what clients know.
+            let (status, code) = (StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted);
+            (status, code, "temporarily_unavailable", too_many.as_str())
+        }
         TokenError::Server => {
             tracing::error!("no token can be signed");
             (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, "server_error", "internal error")

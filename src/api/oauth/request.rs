@@ -113,7 +113,11 @@ impl Form {
 
 /// The client's id and secret from `Authorization: Basic`; both are form-encoded (RFC 6749, section 2.3.1).
 fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, TokenError> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(TokenError::Request("the header authorization comes more than once"));
+    }
     let (scheme, encoded) =
         value.as_bytes().split_at_checked("Basic ".len()).ok_or(TokenError::Client)?;
     if !scheme.eq_ignore_ascii_case(b"Basic ") {

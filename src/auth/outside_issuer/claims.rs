@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    auth::Principal,
+    auth::{OPERATOR_ORGANIZATION, Principal},
     domain::{
         caller::Caller,
         id::{ClientId, OrganizationId},
@@ -30,6 +30,8 @@ pub struct ClaimMapping {
     /// The claim with the permissions: a list, or a text with spaces between them. Others than ours are
     /// passed over.
     pub permissions: String,
+    /// Whether tokens may make operators, who administer the whole server.
+    pub allows_operators: bool,
 }
 
 /// What a genuine token lacks.
@@ -39,8 +41,24 @@ pub enum ClaimError {
     #[error("it names no organization")]
     NoOrganization,
     /// The client.
-    #[error("it names no client, or one whose name has no 1 to 50 characters")]
+    #[error(
+        "it names no client, or one whose name is longer than 255 bytes or has invisible characters"
+    )]
     NoClient,
+    /// It would make its bearer an operator.
+    #[error(
+        "it is for the organization {OPERATOR_ORGANIZATION:?} with access:admin, which makes an operator; this server does not allow that (--oidc-allow-operators)"
+    )]
+    Operator,
+    /// A registered client has the id of its principal.
+    #[error("a registered client has the id of its principal")]
+    RegisteredClient,
+    /// It is an ID token: that says who signed in somewhere, and is not for calls.
+    #[error("it is an ID token or of another type than at+jwt or JWT; send an access token")]
+    NotForCalls,
+    /// Its header has extensions that must be understood (RFC 7515, section 4.1.11).
+    #[error("its header has `crit`, and no extension is known here")]
+    Critical,
     /// Its organization is not known here.
     #[error("its organization does not exist here")]
     UnknownOrganization,
@@ -66,13 +84,18 @@ impl ClaimMapping {
         };
         let client = find(claims, &self.client)
             .and_then(Value::as_str)
-            .and_then(|text| ClientId::new(text).ok())
+            .and_then(|text| ClientId::of_outside(text).ok())
             .ok_or(ClaimError::NoClient)?;
         let permissions = match find(claims, &self.permissions) {
             Some(Value::String(text)) => known(text.split_ascii_whitespace()),
             Some(Value::Array(list)) => known(list.iter().filter_map(Value::as_str)),
             _ => Vec::new(),
         };
+        let is_operator = organization.as_str() == OPERATOR_ORGANIZATION
+            && permissions.contains(&Permission::AccessAdmin);
+        if is_operator && !self.allows_operators {
+            return Err(ClaimError::Operator);
+        }
         Ok(Principal { caller: Caller { organization, client }, permissions: permissions.into() })
     }
 }
@@ -101,6 +124,7 @@ mod tests {
             organization: OrganizationSource::Claim(organization.into()),
             client: "sub".into(),
             permissions: "scope".into(),
+            allows_operators: false,
         }
     }
 
@@ -127,9 +151,9 @@ mod tests {
         });
         let both = vec!["usage:product:view".to_owned(), "usage:product:write".into()];
         for (name, caller) in [
-            ("org", "acme/agent"),
-            ("https://example.com/org", "namespaced/agent"),
-            ("realm.org", "nested/agent"),
+            ("org", "acme/oidc:agent"),
+            ("https://example.com/org", "namespaced/oidc:agent"),
+            ("realm.org", "nested/oidc:agent"),
         ] {
             assert_eq!(principal(&mapping(name), &claims), Ok((caller.into(), both.clone())));
         }
@@ -145,15 +169,36 @@ mod tests {
             permissions: "roles".into(),
             ..mapping("org")
         };
-        assert_eq!(principal(&fixed, &claims), Ok(("fixed/agent".into(), Vec::new())));
+        assert_eq!(principal(&fixed, &claims), Ok(("fixed/oidc:agent".into(), Vec::new())));
         let list = json!({"sub": "agent", "roles": ["catalog:view", 7, "other"]});
         assert_eq!(
             principal(&fixed, &list),
-            Ok(("fixed/agent".into(), vec!["catalog:view".into()]))
+            Ok(("fixed/oidc:agent".into(), vec!["catalog:view".into()]))
         );
-        for sub in [json!(null), json!(7), json!(""), json!("x".repeat(51))] {
+        assert!(principal(&fixed, &json!({"sub": "x".repeat(255)})).is_ok());
+        for sub in [
+            json!(null),
+            json!(7),
+            json!(""),
+            json!("x".repeat(256)),
+            json!("a\u{202E}b"),
+            json!("a\nb"),
+        ] {
             let claims = json!({"sub": sub});
             assert_eq!(principal(&fixed, &claims), Err(ClaimError::NoClient), "{claims}");
         }
+    }
+
+    #[test]
+    fn operators_are_made_only_where_that_is_allowed() {
+        let administrator = json!({"sub": "agent", "org": "default", "scope": "access:admin"});
+        let viewer = json!({"sub": "agent", "org": "default", "scope": "catalog:view"});
+        let of_another = json!({"sub": "agent", "org": "acme", "scope": "access:admin"});
+        let strict = mapping("org");
+        assert_eq!(principal(&strict, &administrator), Err(ClaimError::Operator));
+        assert!(principal(&strict, &viewer).is_ok());
+        assert!(principal(&strict, &of_another).is_ok());
+        let trusting = ClaimMapping { allows_operators: true, ..strict };
+        assert!(principal(&trusting, &administrator).is_ok());
     }
 }

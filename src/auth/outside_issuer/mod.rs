@@ -18,11 +18,16 @@ pub use self::{
     key_set::{KeySet, KeySetError},
     refresh::Refresh,
 };
-use super::{AuthError, Principal};
+use super::{AuthError, Principal, numeric_date::seconds};
 use crate::domain::credential::CredentialHash;
 
-/// A longer text is no token.
-const TOKEN_BYTES_MAX: usize = 8192;
+/// A longer text is no token: so much are all headers of a request. Providers that put the groups of a user into tokens
+/// make them of 16 KiB.
+const TOKEN_BYTES_MAX: usize = 64 << 10;
+/// What access tokens call themselves, if they do (RFC 9068, section 2.1; most providers say `JWT`).
+const TOKEN_TYPES: [&str; 3] = ["at+jwt", "application/at+jwt", "jwt"];
+/// Claims that ID tokens alone have (OpenID Connect Core, section 3.3.2.11, and the Financial-grade API).
+const ID_TOKEN_CLAIMS: [&str; 3] = ["at_hash", "c_hash", "s_hash"];
 /// Tokens that need not be verified again.
 const VERIFIED_MAX: usize = 16_384;
 /// Clocks differ.
@@ -31,7 +36,7 @@ const LEEWAY: SignedDuration = SignedDuration::from_secs(60);
 /// Whose tokens are accepted, and what they say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerSettings {
-    /// What the claim `iss` must be; `None` if whoever has the keys may call itself anything.
+    /// What the claim `iss` must be, with or without a slash at its end; `None` if it may call itself anything.
     pub issuer: Option<String>,
     /// What the claim `aud` must contain.
     pub audience: String,
@@ -116,10 +121,21 @@ impl OutsideIssuer {
     fn decode(&self, token: &[u8], keys: &KeySet) -> Result<Verified, AuthError> {
         // The header only says which key to try; what the key may be used with is the issuer's to say.
         let header = jsonwebtoken::decode_header(token).map_err(|_| AuthError::Invalid)?;
+        if header.crit.is_some() {
+            return Err(ClaimError::Critical.into());
+        }
+        let is_for_calls =
+            |name: &str| TOKEN_TYPES.iter().any(|each| each.eq_ignore_ascii_case(name));
+        if !header.typ.as_deref().is_none_or(is_for_calls) {
+            return Err(ClaimError::NotForCalls.into());
+        }
         let key = keys.find(header.kid.as_deref(), header.alg).ok_or(AuthError::UnknownKey)?;
         let mut validation = Validation::new(header.alg);
         if let Some(issuer) = &self.settings.issuer {
-            validation.set_issuer(&[issuer]);
+            // The configuration of an issuer is found without the slash that its name may end with, so settings leave it out
+            // or add one. Both names are of one issuer.
+            let issuer = issuer.trim_end_matches('/');
+            validation.set_issuer(&[issuer.to_owned(), format!("{issuer}/")]);
         }
         validation.set_audience(&[&self.settings.audience]);
         validation.set_required_spec_claims(match self.settings.issuer {
@@ -137,6 +153,13 @@ impl OutsideIssuer {
                 _ => AuthError::Invalid,
             })?
             .claims;
+        // Keycloak says it with a claim. An ID token proves a sign-in to an application and passes through browsers: where its
+        // audience fits, it must not be good for calls.
+        let is_id_token = ID_TOKEN_CLAIMS.iter().any(|name| claims.contains_key(*name))
+            || claims.get("typ").and_then(Value::as_str) == Some("ID");
+        if is_id_token {
+            return Err(ClaimError::NotForCalls.into());
+        }
         let not_before = match claims.get("nbf") {
             Some(value) => seconds(value).ok_or(AuthError::Invalid)?,
             None => i64::MIN,
@@ -144,19 +167,6 @@ impl OutsideIssuer {
         let expires = claims.get("exp").and_then(seconds).ok_or(AuthError::Invalid)?;
         Ok(Verified { principal: self.settings.mapping.principal(&claims)?, not_before, expires })
     }
-}
-
-/// A NumericDate of RFC 7519, which may have a fraction.
-fn seconds(value: &Value) -> Option<i64> {
-    if let Some(seconds) = value.as_i64() {
-        return Some(seconds);
-    }
-    // Whole seconds up to 2^53 are exact.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "saturates, and dates that far off are the same to us"
-    )]
-    value.as_f64().map(|seconds| seconds.floor() as i64)
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ fn issuer(keys: &[&Value]) -> OutsideIssuer {
             organization: OrganizationSource::Claim("org".into()),
             client: "sub".into(),
             permissions: "scope".into(),
+            allows_operators: false,
         },
     });
     issuer.put_keys(key_set(keys));
@@ -106,7 +107,7 @@ fn bad_tokens_and_why() {
         ("a stranger's signature", sign(&strangers, Some("a"), &claims()), AuthError::Invalid),
         ("no signature", format!("{head}.{payload}."), AuthError::Invalid),
         ("garbage", "garbage".into(), AuthError::Invalid),
-        ("much", "x".repeat(100_000), AuthError::Invalid),
+        ("much", "x".repeat(64 * 1024 + 1), AuthError::Invalid),
         ("another key", sign(&signs, Some("b"), &claims()), AuthError::UnknownKey),
         (
             "HMAC with the public key",
@@ -116,6 +117,67 @@ fn bad_tokens_and_why() {
     ] {
         assert_eq!(issuer.verify(token.as_bytes(), now()).unwrap_err(), why, "{what}");
     }
+}
+
+#[test]
+fn issuer_is_the_same_with_a_slash_at_its_end() {
+    let (signs, public) = key("a");
+    for configured in ["https://id.example.com", "https://id.example.com/"] {
+        let mut issuer = issuer(&[&public]);
+        issuer.settings.issuer = Some(configured.into());
+        for named in ["https://id.example.com", "https://id.example.com/"] {
+            let token = sign(&signs, Some("a"), &with("iss", json!(named)));
+            assert!(issuer.verify(token.as_bytes(), now()).is_ok(), "{configured} {named}");
+        }
+        for named in ["https://id.example.com//", "https://id.example.com/x", "https://id.example"]
+        {
+            let token = sign(&signs, Some("a"), &with("iss", json!(named)));
+            let refused = issuer.verify(token.as_bytes(), now()).unwrap_err();
+            assert_eq!(refused, AuthError::Claims(ClaimError::NotForUs), "{configured} {named}");
+        }
+    }
+}
+
+#[test]
+fn token_with_many_groups_is_accepted() {
+    let (signs, public) = key("a");
+    let groups: Vec<String> = (0..600).map(|number| format!("group-{number:030}")).collect();
+    let token = sign(&signs, Some("a"), &with("groups", json!(groups)));
+    assert!(token.len() > 30_000, "{}", token.len());
+    assert!(issuer(&[&public]).verify(token.as_bytes(), now()).is_ok());
+}
+
+#[test]
+fn header_says_what_a_token_is_for() {
+    let (signs, public) = key("a");
+    let issuer = issuer(&[&public]);
+    let verify = |header: Header, claims: &Value| {
+        let token = jsonwebtoken::encode(&header, claims, &signs).unwrap();
+        issuer.verify(token.as_bytes(), now()).map(drop)
+    };
+    let named = |typ: Option<&str>| Header {
+        kid: Some("a".into()),
+        typ: typ.map(Into::into),
+        ..Header::new(Algorithm::EdDSA)
+    };
+    for typ in [None, Some("JWT"), Some("jwt"), Some("at+jwt"), Some("application/at+JWT")] {
+        assert_eq!(verify(named(typ), &claims()), Ok(()), "{typ:?}");
+    }
+    let not_for_calls = Err(AuthError::Claims(ClaimError::NotForCalls));
+    for typ in ["logout+jwt", "secevent+jwt", "dpop+jwt", ""] {
+        assert_eq!(verify(named(Some(typ)), &claims()), not_for_calls, "{typ}");
+    }
+    for (claim, value) in [("at_hash", "x"), ("c_hash", "x"), ("typ", "ID")] {
+        assert_eq!(verify(named(None), &with(claim, json!(value))), not_for_calls, "{claim}");
+    }
+    assert_eq!(verify(named(None), &with("typ", json!("Bearer"))), Ok(()));
+    assert_eq!(
+        verify(named(None), &with("nonce", json!("x"))),
+        Ok(()),
+        "some access tokens have one"
+    );
+    let critical = Header { crit: Some(vec!["exp".into()]), ..named(None) };
+    assert_eq!(verify(critical, &claims()), Err(AuthError::Claims(ClaimError::Critical)));
 }
 
 #[test]

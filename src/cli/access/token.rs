@@ -48,6 +48,10 @@ pub(in crate::cli) struct TokenCommand {
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
 
+    /// What the server is called, if it is reached by another URL: one that its --public-url names [default: --server]
+    #[arg(long, value_name = "URL", requires = "key_file")]
+    audience: Option<String>,
+
     /// Print the server's whole answer, with the token's lifetime
     #[arg(long)]
     json: bool,
@@ -68,7 +72,7 @@ impl TokenCommand {
     pub(in crate::cli) async fn run(self) -> CommandResult {
         let server = self.place.server.trim_end_matches('/');
         let url = format!("{server}{TOKEN_PATH}");
-        let form = self.form(&url)?;
+        let form = self.form(self.audience.as_deref().unwrap_or(&url))?;
         let request = Request::post(&url)
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(Full::new(Bytes::from(form)))
@@ -98,7 +102,7 @@ impl TokenCommand {
     }
 
     /// What is sent: the client's secret, or a proof that it has its private key.
-    fn form(&self, url: &str) -> CommandResult<String> {
+    fn form(&self, audience: &str) -> CommandResult<String> {
         let mut form = form_urlencoded::Serializer::new(String::new());
         match &self.key_file {
             Some(file) => {
@@ -106,7 +110,7 @@ impl TokenCommand {
                 let text = std::fs::read(file).with_context(cannot)?;
                 let key: KeyFile = serde_json::from_slice(&text).with_context(cannot)?;
                 form.append_pair("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer");
-                form.append_pair("assertion", &assertion(&key, url).with_context(cannot)?);
+                form.append_pair("assertion", &assertion(&key, audience).with_context(cannot)?);
             }
             None => {
                 form.append_pair("grant_type", "client_credentials");

@@ -10,8 +10,9 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use sha2::{Digest as _, Sha256};
 
-use super::manifest::{
-    DataFile, FILE_NAME, Kind, Manifest, directory_name, file_name, sync_directory,
+use super::{
+    manifest::{DataFile, FILE_NAME, Kind, Manifest, directory_name, file_name, sync_directory},
+    regular_file,
 };
 use crate::{
     cli::hexadecimal::hexadecimal,
@@ -59,7 +60,7 @@ pub(in crate::cli) fn lock(path: &Path) -> anyhow::Result<WriteLock> {
     let cannot = || format!("cannot lock {}", path.display());
     let file = match super::manifest::create_new(&name) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            File::options().write(true).open(&name)
+            regular_file::open_with(&name, File::options().write(true)).map(|(file, _)| file)
         }
         created => created,
     };
@@ -183,7 +184,9 @@ impl StoredBackup {
             bail!("{} names a file {:?}", self.path.join(FILE_NAME).display(), file.name);
         }
         let cannot = || format!("cannot read {}", path.display());
-        let mut opened = File::open(&path).with_context(cannot)?;
+        let opened = file.open(&self.path).with_context(cannot)?;
+        // No more than it has: it may be growing.
+        let mut opened = opened.take(file.bytes);
         let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; READ_BYTES]);
         loop {
             let count = opened.read(&mut buffer).with_context(cannot)?;
@@ -195,7 +198,7 @@ impl StoredBackup {
             read(count as u64);
         }
         if bytes != file.bytes {
-            bail!("{} has {bytes} bytes, its manifest says {}", path.display(), file.bytes);
+            return Err(wrong_length(bytes, file.bytes)).with_context(cannot);
         }
         if hexadecimal(&hash.finalize()) != file.sha256 {
             bail!("{} is damaged: its SHA-256 is not the one in its manifest", path.display());
@@ -212,7 +215,7 @@ impl StoredBackup {
         let Some(file) = self.manifest.file(section) else { return Ok(()) };
         let path = self.path.join(&file.name);
         let what = || format!("cannot restore {}", path.display());
-        let opened = File::open(&path).with_context(what)?;
+        let opened = file.open(&self.path).with_context(what)?.take(file.bytes);
         let mut entries = EntryReader::new(BufReader::with_capacity(READ_BYTES, opened));
         let mut count = 0;
         while let Some((key, value)) = entries.next_entry().with_context(what)? {
@@ -225,6 +228,19 @@ impl StoredBackup {
         }
         Ok(())
     }
+}
+
+impl DataFile {
+    /// Opens it in the directory of its backup, if it is a file of the length that the manifest says: what is longer need not
+    /// be read to be found wrong.
+    fn open(&self, directory: &Path) -> anyhow::Result<File> {
+        let (file, bytes) = regular_file::open(&directory.join(&self.name))?;
+        if bytes == self.bytes { Ok(file) } else { Err(wrong_length(bytes, self.bytes)) }
+    }
+}
+
+fn wrong_length(found: u64, told: u64) -> anyhow::Error {
+    anyhow!("it has {found} bytes, its manifest says {told}")
 }
 
 /// The number in the name of a backup's directory, and the name.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::regular_file;
 use crate::{
     cli::hexadecimal::{hexadecimal, link},
     domain::usage::LogSequence,
@@ -21,6 +22,8 @@ use crate::{
 pub(in crate::cli) const FILE_NAME: &str = "manifest.json";
 /// The name that it has until it is complete.
 const TEMPORARY_NAME: &str = "manifest.json.unfinished";
+/// A larger file is no manifest: it names three files.
+const BYTES_MAX: u64 = 64 << 10;
 /// The version of directories, files and manifests.
 pub(in crate::cli) const FORMAT: u32 = 1;
 
@@ -127,13 +130,16 @@ impl Manifest {
     /// Reads that of a directory, and its SHA-256; `None` if it has none.
     pub(in crate::cli) fn read(directory: &Path) -> anyhow::Result<Option<(Self, String)>> {
         let path = directory.join(FILE_NAME);
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
+        let cannot = || format!("cannot read {}", path.display());
+        let (file, bytes) = match regular_file::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read {}", path.display()));
-            }
+            opened => opened.with_context(cannot)?,
         };
+        if bytes > BYTES_MAX {
+            bail!("{} has {bytes} bytes, a manifest at most {BYTES_MAX}", path.display());
+        }
+        let mut text = Vec::new();
+        file.take(BYTES_MAX).read_to_end(&mut text).with_context(cannot)?;
         let manifest =
             Self::parse(&text).with_context(|| format!("cannot use {}", path.display()))?;
         Ok(Some((manifest, hexadecimal(&Sha256::digest(&text)))))

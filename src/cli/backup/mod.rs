@@ -4,6 +4,7 @@ pub(super) mod directory;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
 pub(super) mod manifest;
+mod regular_file;
 mod source;
 mod writer;
 
@@ -27,6 +28,7 @@ use super::{
         grouped,
         table::{render, table},
     },
+    private_files::make_files_private,
     terminal::{progress_bar, tell},
 };
 use crate::{
@@ -67,6 +69,7 @@ impl BackupCommand {
         if self.rate.0 == 0 {
             return Err(CommandError::usage("--rate 0 would never come to an end"));
         }
+        make_files_private();
         match (&self.list, &self.to) {
             (Some(directory), _) => list(directory),
             (None, Some(directory)) => self.back_up(directory).await,

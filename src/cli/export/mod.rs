@@ -37,7 +37,8 @@ const RECORDS_PER_WRITE: usize = 1000;
 /// Write all records that are stored now, in the order of their arrival, to a file or a pipe
 ///
 /// Ends with the number of records and the SHA-256 of what was written. A file appears once it is complete. A broken
-/// connection is made again, and the export goes on where it was.
+/// connection is made again, and the export goes on where it was. Everything is written byte for byte, in CSV as well: a
+/// spreadsheet may take an id that begins with =, +, - or @ for a formula.
 #[derive(Debug, Args)]
 pub(super) struct ExportCommand {
     /// The file, or - for stdout

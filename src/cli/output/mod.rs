@@ -1,6 +1,7 @@
 //! Data on stdout, for people and for programs.
 
 pub(super) mod chart;
+mod formula;
 mod number;
 pub(super) mod table;
 
@@ -12,7 +13,19 @@ use super::{CommandError, CommandResult};
 
 pub(super) use number::grouped;
 
-/// Writes rows as CSV, the header first.
+/// Writes rows as CSV for spreadsheets, the header first: no cell is a formula.
+pub(super) fn csv_report(
+    out: impl io::Write,
+    header: Option<&[&str]>,
+    mut rows: Vec<Vec<String>>,
+) -> CommandResult {
+    for cell in rows.iter_mut().flatten() {
+        *cell = formula::neutral(cell);
+    }
+    csv_rows(out, header, &rows)
+}
+
+/// Writes rows as CSV, byte for byte as they are, the header first.
 pub(super) fn csv_rows<'a>(
     out: impl io::Write,
     header: Option<&[&str]>,

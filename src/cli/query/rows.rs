@@ -159,7 +159,7 @@ impl<R: UsageRow> Report<R> {
         output::json_document(out, &report)
     }
 
-    /// CSV with a header.
+    /// CSV with a header, for spreadsheets.
     pub(super) fn write_csv(&self, out: impl io::Write) -> CommandResult {
         let [start_name, end_name, count_name] = R::MEMBERS;
         let mut header = vec![start_name, end_name];
@@ -176,7 +176,7 @@ impl<R: UsageRow> Report<R> {
                 cells
             })
             .collect();
-        output::csv_rows(out, Some(&header), &rows)
+        output::csv_report(out, Some(&header), rows)
     }
 
     /// A chart for every group, with a bar for every bucket, those without usage too.
@@ -205,7 +205,7 @@ impl<R: UsageRow> Report<R> {
             }
             let title: Vec<&str> = group.iter().copied().filter(|part| !part.is_empty()).collect();
             if !title.is_empty() {
-                writeln!(out, "{}", title.join(" / "))?;
+                writeln!(out, "{}", table::visible(&title.join(" / ")))?;
             }
             let bars: Vec<(String, u128)> = starts
                 .iter()

@@ -9,7 +9,10 @@ use crate::{
         reporting::{UsageKind, at_most, timestamp},
         wire_time,
     },
-    domain::limits::{ID_CHARS_MAX, METHOD_CHARS_MAX, TEMPLATE_URI_CHARS_MAX, UUID_TEXT_CHARS_MAX},
+    domain::{
+        id::ClientId,
+        limits::{ID_CHARS_MAX, METHOD_CHARS_MAX, TEMPLATE_URI_CHARS_MAX, UUID_TEXT_CHARS_MAX},
+    },
 };
 
 /// A line, as far as its form goes. What `--rejected-to` writes beside the event is read over, so that its output can
@@ -94,7 +97,7 @@ impl UsageKind for ApiUsage {
         };
         for (member, text, chars_max) in [
             ("uuid", &event.uuid, UUID_TEXT_CHARS_MAX),
-            ("client_id", &event.client_id, ID_CHARS_MAX),
+            ("client_id", &event.client_id, ClientId::chars_max(&event.client_id)),
             ("user_id", &event.user_id, ID_CHARS_MAX),
             ("template_uri", &event.template_uri, TEMPLATE_URI_CHARS_MAX),
             ("http_method", &event.http_method, METHOD_CHARS_MAX),

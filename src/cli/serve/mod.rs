@@ -14,7 +14,7 @@ use tokio::{
 };
 
 pub(super) use self::{host::Host, settings::Settings};
-use super::{CommandError, CommandResult, terminal::tell};
+use super::{CommandError, CommandResult, private_files::make_files_private, terminal::tell};
 use crate::{
     config::{self, ConfigError, ServeOptions, environment},
     telemetry,
@@ -50,6 +50,7 @@ impl ServeCommand {
     }
 
     pub(super) async fn run(self) -> CommandResult {
+        make_files_private();
         let settings = self.settings()?;
         telemetry::init(settings.log_format, &settings.log_filter)
             .map_err(|error| CommandError::usage(error.to_string()))?;

@@ -17,7 +17,9 @@ use crate::{
     api::{CallLimits, ClientRate, CrossOrigin},
     auth::{
         AdminToken, Authentication, DEV_ORGANIZATION, OPERATOR_ORGANIZATION,
+        assertion::AssertionLimits,
         outside_issuer::{ClaimMapping, IssuerSettings, OrganizationSource},
+        server_names::PublicUrl,
     },
     cli::{CommandError, CommandResult},
     config::{ByteSize, ByteSizeOrPercent, HumanDuration, ServeOptions, Switch},
@@ -122,6 +124,8 @@ impl Settings {
             authentication: Authentication::new(token, dev)
                 .context("cannot set up authentication")?,
             tls: tls_files(&options)?,
+            public_urls: public_urls(&options)?,
+            assertions: assertion_limits(&options)?,
             outside_issuer: outside_issuer(&options)?,
             signing_keys: Some(data_dir(&options).join(SIGNING_KEYS)),
             cross_origin: CrossOrigin::parse(&options.cors_origin.clone().unwrap_or_default())
@@ -158,6 +162,23 @@ fn tls_files(options: &ServeOptions) -> CommandResult<Option<TlsFiles>> {
     }
 }
 
+fn public_urls(options: &ServeOptions) -> CommandResult<Vec<PublicUrl>> {
+    let given = options.public_url.as_deref().unwrap_or_default();
+    let read = |text: &String| {
+        PublicUrl::parse(text.trim())
+            .map_err(|error| CommandError::usage(format!("public-url {text:?} {error}")))
+    };
+    given.iter().map(read).collect()
+}
+
+fn assertion_limits(options: &ServeOptions) -> CommandResult<AssertionLimits> {
+    let mut limits = AssertionLimits::default();
+    if let Some(assertions) = options.client_assertions_max {
+        limits.per_client_max = at_least("client-assertions-max", assertions, 1)?;
+    }
+    Ok(limits)
+}
+
 fn outside_issuer(options: &ServeOptions) -> CommandResult<Option<OutsideIssuerConfig>> {
     let issuer = options.oidc_issuer.as_deref();
     let keys = match (&options.jwks_file, issuer) {
@@ -178,6 +199,11 @@ fn outside_issuer(options: &ServeOptions) -> CommandResult<Option<OutsideIssuerC
                 ("oidc-client-claim", &options.oidc_client_claim),
                 ("oidc-permissions-claim", &options.oidc_permissions_claim),
             ];
+            if options.oidc_allow_operators == Some(true) {
+                return Err(CommandError::usage(
+                    "oidc-allow-operators is set, and neither oidc-issuer nor jwks-file",
+                ));
+            }
             return match set.into_iter().find(|(_, value)| value.is_some()) {
                 None => Ok(None),
                 Some((name, _)) => Err(CommandError::usage(format!(
@@ -208,6 +234,7 @@ fn outside_issuer(options: &ServeOptions) -> CommandResult<Option<OutsideIssuerC
         organization,
         client: named(&options.oidc_client_claim, "sub"),
         permissions: named(&options.oidc_permissions_claim, "scope"),
+        allows_operators: options.oidc_allow_operators.unwrap_or(false),
     };
     let settings = IssuerSettings { issuer: issuer.map(str::to_owned), audience, mapping };
     Ok(Some(OutsideIssuerConfig { keys, settings }))

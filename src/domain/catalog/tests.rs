@@ -112,6 +112,29 @@ fn every_violation_is_reported_at_once() {
 }
 
 #[test]
+fn invisible_character_is_refused_unless_stored_before() {
+    let hidden = "a\u{200B}b";
+    let mut there = product(hidden, &[hidden]);
+    let mut before = Catalog::default();
+    before.put_product(there.clone());
+    let again = products(vec![there.clone()]);
+    assert!(before.apply(again.clone(), &CatalogLimits::default()).is_ok(), "it may stay");
+    let violations = |catalog: &Catalog, desired: DesiredCatalog| {
+        let refused = catalog.apply(desired, &CatalogLimits::default());
+        let Err(CatalogRefusal::Invalid(violations)) = refused else { panic!("{refused:?}") };
+        assert!(violations.iter().all(|violation| violation.description.ends_with("has U+200B")));
+        violations.into_iter().map(|violation| violation.field).collect::<Vec<_>>()
+    };
+    let of_sku = format!("products[0].skus[{hidden}].id");
+    assert_eq!(
+        violations(&Catalog::default(), again),
+        ["products[0].id", "products[0].name", of_sku.as_str()]
+    );
+    there.name = "c\u{200B}d".into();
+    assert_eq!(violations(&before, products(vec![there])), ["products[0].name"]);
+}
+
+#[test]
 fn every_exceeded_limit_is_named_at_once() {
     let limits = CatalogLimits { products_max: 1, skus_max: 2, instances_max: 1 };
     let desired = |products: Vec<Product>, instances: &[&str]| DesiredCatalog {

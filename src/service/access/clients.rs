@@ -65,7 +65,7 @@ impl Access {
         new: NewClient,
     ) -> Result<CreatedClient, ServiceError> {
         let made_up = new.id.is_empty().then(|| Uuid::new_v4().to_string());
-        let id = ClientId::new(made_up.as_deref().unwrap_or(&new.id))
+        let id = ClientId::of_registered(made_up.as_deref().unwrap_or(&new.id))
             .map_err(|error| ServiceError::invalid("client_id", error.to_string()))?;
         check_name(&new.name)?;
         let now = self.0.clock.now();

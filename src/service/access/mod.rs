@@ -28,8 +28,9 @@ use super::{
 use crate::{
     domain::{
         audit::{Actor, AuditAction},
+        format_character::check_new_name,
         id::OrganizationId,
-        limits::{NAME_CHARS_MAX, ORGANIZATION_CLIENTS_MAX_DEFAULT, ORGANIZATIONS_MAX_DEFAULT},
+        limits::{ORGANIZATION_CLIENTS_MAX_DEFAULT, ORGANIZATIONS_MAX_DEFAULT},
     },
     store::UsageStore,
 };
@@ -183,14 +184,7 @@ impl Access {
 }
 
 fn check_name(name: &str) -> Result<(), ServiceError> {
-    let chars = name.chars().count();
-    if chars > NAME_CHARS_MAX || name.chars().any(char::is_control) {
-        return Err(ServiceError::invalid(
-            "name",
-            format!("must have at most {NAME_CHARS_MAX} characters and no control characters"),
-        ));
-    }
-    Ok(())
+    check_new_name(name).map_err(|description| ServiceError::invalid("name", description))
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ impl Access {
         name: &str,
     ) -> Result<Organization, ServiceError> {
         require_operator(actor)?;
-        let id = OrganizationId::new(id)
+        let id = OrganizationId::of_new(id)
             .map_err(|error| ServiceError::invalid("organization_id", error.to_string()))?;
         check_name(name)?;
         let organization =

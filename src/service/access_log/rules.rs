@@ -122,10 +122,10 @@ impl Judge<'_> {
             return None;
         };
         let headers = &self.rules.headers;
-        let client = header(entry, &headers.client, ClientId::new, IgnoredValue::Client, tally);
-        let user = header(entry, &headers.user, UserId::new, IgnoredValue::User, tally);
+        let client = header(entry, &headers.client, ClientId::of_new, IgnoredValue::Client, tally);
+        let user = header(entry, &headers.user, UserId::of_new, IgnoredValue::User, tally);
         let platform =
-            header(entry, &headers.platform, PlatformName::new, IgnoredValue::Platform, tally);
+            header(entry, &headers.platform, PlatformName::of_new, IgnoredValue::Platform, tally);
         let series = ApiSeries {
             template_uri: self.template(entry, tally),
             method,
@@ -138,7 +138,7 @@ impl Judge<'_> {
 
     fn template(&self, entry: &AccessLogEntry, tally: &mut Tally) -> TemplateUri {
         let name = &*entry.route_name;
-        let route = usable(name, TemplateUri::new, IgnoredValue::RouteName, tally);
+        let route = usable(name, TemplateUri::of_new, IgnoredValue::RouteName, tally);
         if let Some(template) = route.as_ref().filter(|_| name.starts_with('/')) {
             return template.clone();
         }

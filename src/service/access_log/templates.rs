@@ -47,7 +47,7 @@ impl PathTemplates {
             if !template.starts_with('/') {
                 return Err(TemplateError::Relative(template.clone()));
             }
-            let uri = TemplateUri::new(template)
+            let uri = TemplateUri::of_new(template)
                 .map_err(|reason| TemplateError::Invalid { template: template.clone(), reason })?;
             paths.insert(template.as_str(), uri).map_err(|error| TemplateError::Unmatchable {
                 template: template.clone(),

@@ -35,7 +35,7 @@ pub(super) fn check(events: &[ReportedEvent]) -> Result<(), ServiceError> {
     for (place, event) in events.iter().enumerate() {
         for (name, text, chars_max) in [
             ("uuid", &event.uuid, UUID_TEXT_CHARS_MAX),
-            ("client_id", &event.client_id, ID_CHARS_MAX),
+            ("client_id", &event.client_id, ClientId::chars_max(&event.client_id)),
             ("user_id", &event.user_id, ID_CHARS_MAX),
             ("template_uri", &event.template_uri, TEMPLATE_URI_CHARS_MAX),
             ("http_method", &event.http_method, METHOD_CHARS_MAX),
@@ -58,15 +58,16 @@ pub(super) fn judge(
     let uuid = parse_uuid(&event.uuid).ok_or(EventRejection::InvalidId)?;
     let client = match event.client_id.as_str() {
         "" => caller.client.clone(),
-        text => ClientId::new(text).map_err(|_| EventRejection::InvalidClientId)?,
+        text => ClientId::of_new(text).map_err(|_| EventRejection::InvalidClientId)?,
     };
-    let user = optional(&event.user_id, UserId::new).map_err(|_| EventRejection::InvalidUserId)?;
+    let user =
+        optional(&event.user_id, UserId::of_new).map_err(|_| EventRejection::InvalidUserId)?;
     let template_uri =
-        TemplateUri::new(&event.template_uri).map_err(|_| EventRejection::InvalidTemplateUri)?;
+        TemplateUri::of_new(&event.template_uri).map_err(|_| EventRejection::InvalidTemplateUri)?;
     let method = event.http_method.parse().map_err(|_| EventRejection::InvalidHttpMethod)?;
     let status = u16::try_from(event.status).ok().and_then(HttpStatus::new);
     let status = status.ok_or(EventRejection::InvalidStatus)?;
-    let platform = optional(&event.platform, PlatformName::new)
+    let platform = optional(&event.platform, PlatformName::of_new)
         .map_err(|_| EventRejection::InvalidPlatform)?;
     let count = Quantity::new(event.count)
         .filter(|count| count.get() <= API_EVENT_CALLS_MAX)

@@ -6,10 +6,19 @@
 
 use std::fmt;
 
-use crate::store::StoreError;
+use crate::{domain::id::ClientId, store::StoreError};
 
 /// Bytes that a frame adds to a body.
 pub(super) const FRAME_BYTES: usize = 5;
+
+/// In the place of a text's length: a second byte says how many more there are.
+const LONGER_TEXT: u8 = u8::MAX;
+/// The longest text of an identifier.
+const TEXT_BYTES_MAX: usize = 2 * LONGER_TEXT as usize;
+const _: () = assert!(ClientId::BYTES_MAX <= TEXT_BYTES_MAX);
+
+/// Most bytes that the text of a client's id takes, with its length.
+pub(super) const CLIENT_TEXT_BYTES_MAX: usize = 2 + ClientId::BYTES_MAX;
 
 /// Why bytes cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,16 +192,23 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
-    /// A text of up to 255 bytes with its length in front.
+    /// A text of an identifier with its length in front.
     pub(super) fn text(&mut self) -> Result<&'a str, Malformed> {
-        let count = usize::from(self.u8()?);
+        let count = self.text_length()?;
         std::str::from_utf8(self.take(count)?).map_err(|_| Malformed::Content)
     }
 
     /// Passes such a text by.
     pub(super) fn skip_text(&mut self) -> Result<(), Malformed> {
-        let count = usize::from(self.u8()?);
+        let count = self.text_length()?;
         self.take(count).map(drop)
+    }
+
+    fn text_length(&mut self) -> Result<usize, Malformed> {
+        match self.u8()? {
+            LONGER_TEXT => Ok(usize::from(LONGER_TEXT) + usize::from(self.u8()?)),
+            count => Ok(usize::from(count)),
+        }
     }
 
     /// A text of up to 65,535 bytes with its length in front.
@@ -238,11 +254,17 @@ pub(super) fn put_varint_i64(out: &mut Vec<u8>, value: i64) {
     put_varint_u64(out, ((value << 1) ^ (value >> 63)).cast_unsigned());
 }
 
-/// Appends a text of up to 255 bytes with its length in front. Identifiers have at most 50
-/// characters, so at most 200 bytes.
+/// Appends a text of an identifier with its length in front, in one byte, or in two from 255 bytes on: most identifiers
+/// have at most 50 characters, so at most 200 bytes, and those of clients up to [`ClientId::BYTES_MAX`].
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
-    debug_assert!(text.len() <= 255, "texts are identifiers");
-    out.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
+    debug_assert!(text.len() <= TEXT_BYTES_MAX, "texts are identifiers");
+    match u8::try_from(text.len()) {
+        Ok(count) if count < LONGER_TEXT => out.push(count),
+        _ => {
+            let more = text.len().saturating_sub(usize::from(LONGER_TEXT));
+            out.extend([LONGER_TEXT, u8::try_from(more).unwrap_or(u8::MAX)]);
+        }
+    }
     out.extend_from_slice(text.as_bytes());
 }
 
@@ -273,6 +295,21 @@ mod tests {
         assert_eq!((count(0, 0), count(1, 19), count(2, 38)), (Ok(0), Ok(1), Ok(2)));
         for (claimed, bytes) in [(1, 18), (2, 37), (u16::MAX, 38)] {
             assert_eq!(count(claimed, bytes), Err(Malformed::Truncated));
+        }
+    }
+
+    #[test]
+    fn text_of_any_allowed_length_reads_back() {
+        for length in [0, 1, 200, 254, 255, 256, ClientId::BYTES_MAX, TEXT_BYTES_MAX] {
+            let mut bytes = Vec::new();
+            put_text(&mut bytes, &"x".repeat(length));
+            put_text(&mut bytes, "after it");
+            let mut reader = Reader::new(&bytes);
+            assert_eq!(reader.text().map(str::len), Ok(length));
+            assert_eq!(reader.text(), Ok("after it"));
+            let mut skipping = Reader::new(&bytes);
+            assert_eq!(skipping.skip_text(), Ok(()));
+            assert_eq!(skipping.text(), Ok("after it"));
         }
     }
 

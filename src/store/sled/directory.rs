@@ -1,8 +1,9 @@
 //! The directory of a store: making it, making its names durable, and removing what a crash left unfinished.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, File, Permissions},
     io::{self, ErrorKind},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::Path,
 };
 
@@ -14,18 +15,72 @@ const TORN_SETTINGS: &str = "conf.torn";
 /// sled's log, which holds everything.
 pub(super) const LOG: &str = "db";
 
-/// Makes the directory, and those above it.
-pub(super) fn create(directory: &Path) -> Result<(), OpenError> {
-    use std::os::unix::fs::DirBuilderExt as _;
+/// Marks directories that all users share, such as /tmp.
+const STICKY: u32 = 0o1000;
+/// What may be there before a store: the keys that sign tokens, put beside a store that will be restored, and what every new
+/// filesystem holds.
+const EARLIER_FILES: [&str; 2] = ["signing-keys.json", "lost+found"];
+/// What may be done with a directory that holds secrets: everything by its owner, nothing by others.
+const PRIVATE: u32 = 0o700;
 
+/// Makes the directory, and those above it; one that is there is closed to others.
+pub(super) fn create(directory: &Path) -> Result<(), OpenError> {
     if directory.is_dir() {
-        return Ok(());
+        return close_to_others(directory);
     }
     DirBuilder::new()
         .recursive(true)
-        .mode(0o700)
+        .mode(PRIVATE)
         .create(directory)
         .map_err(OpenError::io("cannot create", directory))
+}
+
+/// Container runtimes and systemd make the directory beforehand, open to all. Files of an earlier process may be readable in it,
+/// so the directory itself must not be entered.
+fn close_to_others(directory: &Path) -> Result<(), OpenError> {
+    // One descriptor for looking and changing, so that no other directory can be put in between.
+    let opened = File::open(directory).map_err(OpenError::io("cannot open", directory))?;
+    let mode_of = |opened: &File| {
+        let found = opened.metadata().map_err(OpenError::io("cannot look at", directory))?;
+        Ok::<_, OpenError>(found.permissions().mode() & 0o7777)
+    };
+    let mode = mode_of(&opened)?;
+    if mode == PRIVATE {
+        return Ok(());
+    }
+    // A mistake in the command line must not close a shared directory, such as /tmp.
+    if !is_ours_alone(directory, mode)? {
+        return Err(OpenError::Shared { directory: directory.to_owned(), mode });
+    }
+    let not_private =
+        |source| OpenError::NotPrivate { directory: directory.to_owned(), mode, source };
+    opened.set_permissions(Permissions::from_mode(PRIVATE)).map_err(not_private)?;
+    // Some filesystems of other systems accept every mode and keep theirs.
+    if mode_of(&opened)? != PRIVATE {
+        return Err(not_private(ErrorKind::Unsupported.into()));
+    }
+    tracing::warn!(
+        directory = %directory.display(),
+        "closed the data directory to others: its mode was {mode:04o} and is 0700 now"
+    );
+    Ok(())
+}
+
+/// Whether a directory holds a store, or nothing but what may be there before one.
+fn is_ours_alone(directory: &Path, mode: u32) -> Result<bool, OpenError> {
+    if mode & STICKY != 0 {
+        return Ok(false);
+    }
+    if directory.join(LOG).exists() {
+        return Ok(true);
+    }
+    for entry in fs::read_dir(directory).map_err(OpenError::io("cannot list", directory))? {
+        let name = entry.map_err(OpenError::io("cannot list", directory))?.file_name();
+        if !EARLIER_FILES.iter().any(|known| name == *known) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// sled takes a snapshot file that it was interrupted in writing for a finished one, and then finds

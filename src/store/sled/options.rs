@@ -78,6 +78,29 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
+    /// Others may look into the directory, and go on to.
+    #[error(
+        "{directory} is open to others (mode {mode:04o}) and cannot be closed to them; let its owner do it: chmod 700 {directory}"
+    )]
+    NotPrivate {
+        /// The directory.
+        directory: PathBuf,
+        /// What others may do there.
+        mode: u32,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The directory is open to others, and holds something else than a store.
+    #[error(
+        "{directory} is open to others (mode {mode:04o}) and holds files that are not a store's; name a directory that is for the store alone"
+    )]
+    Shared {
+        /// The directory.
+        directory: PathBuf,
+        /// What others may do there.
+        mode: u32,
+    },
     /// Another process has the store open.
     #[error("{0} is in use by another process")]
     InUse(PathBuf),

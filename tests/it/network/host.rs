@@ -4,7 +4,7 @@ use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use meterd::{
     api::{CallLimits, CrossOrigin},
-    auth::{AdminToken, Authentication},
+    auth::{AdminToken, Authentication, assertion::AssertionLimits},
     domain::catalog::CatalogLimits,
     server::{ConnectionLimits, Server, ServerConfig},
     service::{
@@ -100,6 +100,8 @@ impl Host {
             authentication: Authentication::new(Some(AdminToken::new(TOKEN).unwrap()), false)
                 .unwrap(),
             tls: None,
+            public_urls: Vec::new(),
+            assertions: AssertionLimits::default(),
             signing_keys: None,
             outside_issuer: None,
             cross_origin: CrossOrigin::Nobody,

@@ -20,8 +20,14 @@ impl Authority {
 
     /// A certificate for `localhost` and its key, in PEM.
     pub fn signs(&self) -> (String, String) {
+        self.signs_for(&["localhost"])
+    }
+
+    /// A certificate for these DNS names and its key, in PEM.
+    pub fn signs_for(&self, names: &[&str]) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = CertificateParams::new(names).unwrap();
         (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
     }
 }

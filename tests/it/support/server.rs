@@ -30,7 +30,7 @@ use meterd::{
             },
         },
     },
-    auth::{AdminToken, Authentication},
+    auth::{AdminToken, Authentication, assertion::AssertionLimits, server_names::PublicUrl},
     domain::{
         audit::Actor,
         catalog::{CatalogLimits, DesiredCatalog, Product, ProductInstance, Sku, State},
@@ -104,6 +104,8 @@ pub struct Setup {
     pub tls: Option<TlsFiles>,
     pub outside_issuer: Option<OutsideIssuerConfig>,
     pub signing_keys: Option<PathBuf>,
+    pub public_urls: Vec<PublicUrl>,
+    pub assertions: AssertionLimits,
     /// Off, other than in the binary: what is stored is what the test stores.
     pub self_metering: bool,
     pub queries: QueryLimits,
@@ -127,6 +129,8 @@ impl Default for Setup {
             tls: None,
             outside_issuer: None,
             signing_keys: None,
+            public_urls: Vec::new(),
+            assertions: AssertionLimits::default(),
             self_metering: false,
             queries: QueryLimits::default(),
             backups: BackupLimits::default(),
@@ -173,6 +177,8 @@ impl TestServer {
                 .unwrap(),
             tls: setup.tls,
             signing_keys: setup.signing_keys,
+            public_urls: setup.public_urls,
+            assertions: setup.assertions,
             outside_issuer: setup.outside_issuer,
             cross_origin: setup.cross_origin,
         };

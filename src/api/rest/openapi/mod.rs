@@ -28,11 +28,20 @@ integers as strings or as numbers. Answers write every member, also those that a
 `Grpc-Timeout` (such as `500m` for 500 ms) sets a deadline. `X-Request-Id` comes back with the answer and stands in the \
 server's log. Bodies may be compressed with gzip or zstd.";
 
-/// Describes every method of `pool` that has a rule.
+/// Describes every method of `pool` that has a rule, as served at `servers`, and wherever the document is read.
 ///
 /// # Errors
 /// [`RestError`] if a rule is not supported.
-pub fn document(pool: &DescriptorPool, dialects: &[(&str, Dialect)]) -> Result<Value, RestError> {
+pub fn document(
+    pool: &DescriptorPool,
+    dialects: &[(&str, Dialect)],
+    servers: &[String],
+) -> Result<Value, RestError> {
+    let servers: Vec<Value> = servers
+        .iter()
+        .map(|url| json!({"url": url}))
+        .chain([json!({"url": "/", "description": "This server"})])
+        .collect();
     let bindings = rule::bindings(pool, dialects)?;
     let comments = Comments::read(pool);
     let mut schemas = Schemas::new(&comments);
@@ -68,7 +77,7 @@ pub fn document(pool: &DescriptorPool, dialects: &[(&str, Dialect)]) -> Result<V
             "description": DESCRIPTION,
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "/", "description": "This server"}],
+        "servers": servers,
         "tags": tags,
         "paths": paths,
         "components": {
@@ -98,5 +107,5 @@ pub fn document(pool: &DescriptorPool, dialects: &[(&str, Dialect)]) -> Result<V
 pub fn of_this_binary() -> Result<Value, RestError> {
     let pool = DescriptorPool::decode(pb::DESCRIPTOR_SET)
         .map_err(|error| RestError::new("the compiled-in descriptors", error.to_string()))?;
-    document(&pool, DIALECTS)
+    document(&pool, DIALECTS, &[])
 }

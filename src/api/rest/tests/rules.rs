@@ -81,7 +81,7 @@ fn our_own_protos_are_taken() {
 
 #[test]
 fn every_form_is_described() {
-    let document = openapi::document(&pool(), super::DIALECTS).unwrap();
+    let document = openapi::document(&pool(), super::DIALECTS, &[]).unwrap();
     let paths = document["paths"].as_object().unwrap();
     assert!(paths.contains_key("/echo/{text}/inner/{inner.text}"), "{paths:?}");
     let get = &paths["/echo/{text}"]["get"];

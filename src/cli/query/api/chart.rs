@@ -9,7 +9,7 @@ use super::{
 };
 use crate::cli::{
     CommandResult,
-    output::chart,
+    output::{chart, table::visible},
     terminal::{self, tell},
 };
 
@@ -32,7 +32,7 @@ pub(super) fn write(mut out: impl Write, report: &ApiReport, metric: Metric) -> 
         }
         let title: Vec<&str> = group.iter().copied().filter(|part| !part.is_empty()).collect();
         if !title.is_empty() {
-            writeln!(out, "{}", title.join(" / "))?;
+            writeln!(out, "{}", visible(&title.join(" / ")))?;
         }
         let bars: Vec<(String, u128)> = days
             .iter()

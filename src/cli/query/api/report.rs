@@ -171,5 +171,5 @@ pub(super) fn write_csv_page(
             cells
         })
         .collect();
-    output::csv_rows(out, header.then_some(names.as_slice()), &rows)
+    output::csv_report(out, header.then_some(names.as_slice()), rows)
 }

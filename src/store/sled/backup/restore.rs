@@ -6,9 +6,9 @@
 //! Until all is done a file in the directory says that it is not, and nobody opens the store.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
@@ -21,7 +21,7 @@ use crate::{
         sled::{
             SledStore,
             batches::{self, BatchPlace},
-            commit,
+            commit, directory,
             engine::{Engine, VALUE_BYTES_MAX},
             index::manifest::Manifest,
             keyspace::{KeySpace, log_key},
@@ -83,15 +83,14 @@ impl Restore {
     /// [`OpenError`] if it is not empty or cannot be written to.
     pub fn begin(options: StoreOptions, after: &LogPosition) -> Result<Self, OpenError> {
         let directory = &options.data_dir;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(failed("cannot create", directory))?;
-        let mut entries = std::fs::read_dir(directory).map_err(failed("cannot list", directory))?;
-        if entries.next().is_some() {
-            return Err(OpenError::NotEmpty(directory.clone()));
+        if directory.is_dir() {
+            let mut entries =
+                std::fs::read_dir(directory).map_err(failed("cannot list", directory))?;
+            if entries.next().is_some() {
+                return Err(OpenError::NotEmpty(directory.clone()));
+            }
         }
+        directory::create(directory)?;
         let marker = directory.join(MARKER);
         mark(&marker).map_err(failed("cannot write", &marker))?;
         sync_directory(directory)?;

@@ -33,9 +33,9 @@ use crate::{
 /// Smallest encoding of one event (16 + 1 + 2 + 1 + 1 bytes).
 const EVENT_BYTES_MIN: usize = 21;
 /// Largest encoding of one event (16 + 3 + 2 + 10 + 10 bytes), and of one dimension (4 + 1 bytes, a text of at most 2 +
-/// 800 and three of at most 1 + 200).
+/// 800, the client's id, and two texts of at most 1 + 200).
 const EVENT_BYTES_MAX: usize = 41;
-const DIMENSION_BYTES_MAX: usize = 4 + 1 + 802 + 3 * 201;
+const DIMENSION_BYTES_MAX: usize = 4 + 1 + 802 + codec::CLIENT_TEXT_BYTES_MAX + 2 * 201;
 const HEADER_BYTES: usize = 8;
 
 const _: () = assert!(

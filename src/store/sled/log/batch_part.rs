@@ -28,9 +28,10 @@ use crate::{
 };
 
 /// Largest encoding of one usage (a text of at most 1 + 200 bytes, and two numbers), and of everything before the
-/// usages (two texts of at most 1 + 200 and 2 + 512 bytes).
+/// usages (the client's id, and a text of at most 2 + 512 bytes).
 const USAGE_BYTES_MAX: usize = 201 + 10 + 5;
-const HEADER_BYTES_MAX: usize = codec::FRAME_BYTES + 1 + 8 + 4 + 201 + 514 + 3 * 2;
+const HEADER_BYTES_MAX: usize =
+    codec::FRAME_BYTES + 1 + 8 + 4 + codec::CLIENT_TEXT_BYTES_MAX + 514 + 3 * 2;
 
 const _: () = assert!(HEADER_BYTES_MAX + USAGE_BYTES_MAX <= CHUNK_BYTES_MAX);
 

@@ -36,10 +36,10 @@ use crate::{
 
 /// Smallest encoding of one record (16 + 1 + 1 + 1 bytes).
 const RECORD_BYTES_MIN: usize = 19;
-/// Largest encoding of one record (16 + 3 + 10 + 10 bytes), and of one dimension (4 bytes and four
+/// Largest encoding of one record (16 + 3 + 10 + 10 bytes), and of one dimension (4 bytes, the client's id, and three
 /// texts of at most 1 + 200 bytes).
 const RECORD_BYTES_MAX: usize = 39;
-const DIMENSION_BYTES_MAX: usize = 4 + 4 * 201;
+const DIMENSION_BYTES_MAX: usize = 4 + codec::CLIENT_TEXT_BYTES_MAX + 3 * 201;
 const HEADER_BYTES: usize = 3 * 8;
 
 const _: () = assert!(CHUNK_BYTES_MAX <= VALUE_BYTES_MAX);
