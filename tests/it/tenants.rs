@@ -36,7 +36,7 @@ use crate::support::{
 };
 
 /// Calls of the attack that are under way at once.
-const ATTACKERS: usize = 64;
+const ATTACKERS: usize = 32;
 const SLICE: Duration = Duration::from_millis(300);
 /// Slices of each kind.
 const SLICES: usize = 4;
