@@ -172,7 +172,7 @@ pub(super) fn is_passing(status: &Status) -> bool {
         Code::Unavailable | Code::Aborted => true,
         // Series stay, so there will be too many later as well.
         Code::ResourceExhausted => {
-            !status.get_details_error_info().is_some_and(|info| info.reason == "TOO_MANY_SERIES")
+            status.get_details_error_info().is_none_or(|info| info.reason != "TOO_MANY_SERIES")
         }
         _ => false,
     }

@@ -27,7 +27,7 @@ type Sums = BTreeMap<(ApiSeries, UsageDay, StatusClass), Total>;
 pub(in crate::cli::simulate) struct HeldReader {
     organization: OrganizationId,
     expected: Sums,
-    go_on: mpsc::Sender<()>,
+    go_on: mpsc::SyncSender<()>,
     reading: JoinHandle<Result<Sums, StoreError>>,
 }
 
@@ -51,8 +51,8 @@ impl HeldReader {
             filter: ApiFilter::default(),
         };
         let store = Arc::clone(&books.world.engine()?.store);
-        let (go_on, held) = mpsc::channel();
-        let (began, begins) = mpsc::channel();
+        let (go_on, held) = mpsc::sync_channel(1);
+        let (began, begins) = mpsc::sync_channel(1);
         let reading = std::thread::Builder::new().name("held-reader".into()).spawn(move || {
             let mut found = Sums::new();
             store.api_totals(&query, &mut |series, day, class, total| {
