@@ -98,7 +98,7 @@ impl Load {
                 ..Default::default()
             }
         });
-        let request = RecordApiUsageRequest { events: events.collect(), ..Default::default() };
+        let request = RecordApiUsageRequest { events: events.collect() };
         let response = UsageIngestServiceClient::new(connection).record_api_usage(request).await?;
         let response = response.into_inner();
         let answered = response.accepted_count as usize + response.rejected.len();
