@@ -152,13 +152,6 @@ impl Http2 {
         tokio::time::timeout(limit, is_closed.wait_for(|closed| *closed)).await.is_ok()
     }
 
-    /// Waits until answers to so many streams have begun, or the connection has ended.
-    pub async fn answered(&self, streams: usize) {
-        while self.seen.answered() < streams && !self.is_closed() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-
     /// Waits until so many streams have ended, or the connection has.
     pub async fn ended(&self, streams: usize) {
         while self.seen.ended() < streams && !self.is_closed() {

@@ -12,59 +12,9 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use super::{
-    frames::{self, END_HEADERS},
-    http2::Http2,
-    siege::Siege,
-    size,
-};
+use super::{siege::Siege, size};
 
-const PATIENCE: Duration = Duration::from_secs(40);
-const CHECK: &str = "/grpc.health.v1.Health/Check";
-/// As many as one connection may have.
-const STREAMS: u32 = 255;
-const GRPC: (&str, &str) = ("content-type", "application/grpc");
-const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
-
-/// Opens a connection with unfinished requests.
-async fn begin(siege: &Siege, path: &str, fields: &[(&str, &str)]) -> Http2 {
-    let connection = Http2::open(siege.api(), &[]).await.unwrap();
-    let heads: Vec<u8> = (0..STREAMS)
-        .flat_map(|number| frames::request(number * 2 + 1, END_HEADERS, "POST", path, fields))
-        .collect();
-    // The server may have closed it.
-    let _ = connection.send(&heads).await;
-    connection
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unfinished_requests_hold_little_memory() {
-    let siege = Siege::begin("unfinished requests", &[]).await;
-    let padding = "p".repeat(12_000);
-    let pad = ("x-pad", padding.as_str());
-    let attacks: [(&str, Vec<(&str, &str)>); 5] = [
-        (CHECK, vec![GRPC]),
-        (CHECK, vec![GRPC, pad]),
-        ("/oauth/token", vec![FORM]),
-        ("/oauth/token", vec![FORM, pad]),
-        ("/nothing/here", vec![GRPC, pad]),
-    ];
-    let all = (0..size(10, 100)).flat_map(|_| attacks.clone());
-    let connections = join_all(all.map(|(path, fields)| {
-        let siege = &siege;
-        async move { begin(siege, path, &fields).await }
-    }))
-    .await;
-    for connection in &connections {
-        // Not all of them end: this peer does not take so much of their answers.
-        let answered = tokio::time::timeout(PATIENCE, connection.answered(STREAMS as usize)).await;
-        assert!(answered.is_ok(), "requests stay unfinished: {:?}", connection.seen);
-        assert!(!connection.is_closed(), "{:?}", connection.seen);
-    }
-    assert!(siege.metric("meterd_unfinished_requests_refused_total") > 0.0);
-    drop(connections);
-    siege.end(160).await;
-}
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Connects from another address of this machine.
 async fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
@@ -75,8 +25,7 @@ async fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
 
 fn token_request(length: usize) -> String {
     format!(
-        "POST /oauth/token HTTP/1.1\r\nHost: meterd\r\nConnection: close\r\nContent-Type: {}\r\nContent-Length: {length}\r\n\r\n",
-        FORM.1
+        "POST /oauth/token HTTP/1.1\r\nHost: meterd\r\nConnection: close\r\nContent-Type: {FORM}\r\nContent-Length: {length}\r\n\r\n"
     )
 }
 
