@@ -1,6 +1,6 @@
 //! The audit trail: it tells of every change and of nothing else, and no organization can fill it or empty another's.
 
-use std::{path::Path, sync::Arc};
+use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use http::{Method, StatusCode};
 use meterd::{
@@ -174,8 +174,10 @@ async fn key_in_use(server: &TestServer) -> String {
 
 /// Puts the files as they are when the process ends after the event was written and before the keys took effect.
 fn interrupt(file: &Path, before: &str, rotated: &str) {
-    std::fs::write(file.with_extension("pending"), rotated).unwrap();
-    std::fs::write(file, before).unwrap();
+    for (path, text) in [(file.with_extension("pending"), rotated), (file.to_owned(), before)] {
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    }
 }
 
 #[tokio::test]

@@ -215,6 +215,12 @@ fn masked(mut json: Json) -> Json {
             *text = Json::Bool(text.as_str() != Some(""));
         }
     }
+    // Keys and clients are named there.
+    for event in json.get_mut("events").and_then(Json::as_array_mut).into_iter().flatten() {
+        if let Some(detail) = event.get_mut("detail") {
+            *detail = Json::Bool(detail.as_str() != Some(""));
+        }
+    }
     // Where the server was reached.
     if json.get("address").is_some() || json.get("endpoints").is_some() {
         return Json::Null;

@@ -293,11 +293,16 @@ impl Short {
     }
 
     async fn post(&self, path: &str, body: Value) -> Answer {
-        call(Method::POST, path).anonymous().json(body).send(self.server.api).await
+        call(Method::POST, path)
+            .host("localhost")
+            .anonymous()
+            .json(body)
+            .send(self.server.api)
+            .await
     }
 
     async fn get(&self, path: &str) -> Answer {
-        call(Method::GET, path).anonymous().send(self.server.api).await
+        call(Method::GET, path).host("localhost").anonymous().send(self.server.api).await
     }
 
     async fn write(&self, uuid: &str) -> Value {
@@ -312,6 +317,7 @@ impl Short {
             {"asset_id": "a1", "quantity": 3, "usage_date": "2026-11-20"},
         ]});
         call(Method::PUT, "/v3/usage-batches/b1")
+            .host("localhost")
             .anonymous()
             .json(batch)
             .send(self.server.api)
