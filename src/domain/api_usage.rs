@@ -244,7 +244,7 @@ pub enum EventRejection {
     InvalidStatus,
     /// The platform is no identifier.
     InvalidPlatform,
-    /// The count is not between 1 and [`API_EVENT_CALLS_MAX`](super::limits::API_EVENT_CALLS_MAX).
+    /// The count is not between 1 and [`API_EVENT_CALLS_MAX`].
     InvalidCount,
     /// The timestamp is missing, impossible or in the future.
     InvalidTimestamp,
