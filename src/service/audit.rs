@@ -187,7 +187,7 @@ impl AuditTrail {
     /// refuse the change and before it takes effect. Blocks.
     ///
     /// # Errors
-    /// What [`Self::tell`] says.
+    /// [`ServiceError::TooManyChanges`] if the organization makes changes faster than they are put on record.
     pub fn prepare(
         self: &Arc<Self>,
         actor: &Actor,

@@ -138,7 +138,7 @@ async fn queries_outlive_sigterm() {
     assert_eq!(rows_in_pages(server.api, &finished, 1000).await, all);
     let begun = Begun::new(&server, &finished, &all).await;
     let mut under_way = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..15 {
         under_way.push(start(server.api, JOBS, &body(time)).await);
     }
     let id = server.id();
@@ -189,7 +189,7 @@ async fn queries_outlive_kill_9() {
         let mut started = vec![first];
         let search = json!({"interval": body["interval"], "templateUris": body["templateUris"]});
         let search = start(server.api, SEARCH, &search).await;
-        for _ in 0..5 + random.below(14) {
+        for _ in 0..5 + random.below(10) {
             started.push(start(server.api, JOBS, &body).await);
         }
         tokio::time::sleep(Duration::from_micros(random.below(60_000) as u64)).await;
