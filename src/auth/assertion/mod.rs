@@ -314,7 +314,7 @@ fn is_for_now(claims: &Map<String, Value>, now: i64) -> Result<i64, AssertionFau
         return Err(AssertionFault::Expired);
     }
     // Without a time of issue it may have been issued now, by a clock that is ahead of ours.
-    let issued = issued.unwrap_or(now.saturating_add(leeway));
+    let issued = issued.unwrap_or_else(|| now.saturating_add(leeway));
     if expires.saturating_sub(issued) > LIFETIME_MAX.as_secs() {
         return Err(AssertionFault::Lifetime);
     }
