@@ -51,10 +51,11 @@ pub(super) async fn read_answer(
             started = &mut starting => started,
             () = &mut stop => {
                 // It may have begun, and only its answer says which one it is.
-                if let Ok(Ok(started)) = timeout(CANCEL_TIMEOUT, starting).await {
-                    cancel(&mut jobs, started.into_inner().id).await;
-                }
-                return Err(CommandError::failed("interrupted"));
+                let said = match timeout(CANCEL_TIMEOUT, starting).await {
+                    Ok(Ok(started)) => cancel(&mut jobs, started.into_inner().id).await,
+                    _ => "interrupted".to_owned(),
+                };
+                return Err(CommandError::failed(said));
             }
         };
         started.map_err(|error| call_failed(&error))?.into_inner().id
