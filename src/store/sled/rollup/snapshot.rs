@@ -87,13 +87,18 @@ impl OverwrittenRows {
         if kept.is_over_limit || kept.read_before.as_ref().is_some_and(|read| key < read) {
             return;
         }
-        kept.bytes += key.as_bytes().len() + value.len() + BYTES_PER_ROW;
+        kept.bytes += bytes_of(key, value);
         if kept.bytes > self.bytes_max {
             *kept = Kept { is_over_limit: true, ..Kept::default() };
             return;
         }
         kept.rows.insert(key.clone(), value.clone());
     }
+}
+
+/// What a replaced row takes in memory.
+fn bytes_of(key: &RowKey, value: &IVec) -> usize {
+    key.as_bytes().len() + value.len() + BYTES_PER_ROW
 }
 
 /// All rows of some ranges as of one moment.
@@ -157,12 +162,11 @@ impl Snapshot {
     /// Says that rows before this one are not asked for again.
     pub(super) fn have_read_before(&self, key: &RowKey) {
         let mut kept = self.overwritten.kept.lock();
-        if !kept.rows.is_empty() {
-            kept.rows = kept.rows.split_off(key);
-            let rows = kept.rows.iter();
-            kept.bytes =
-                rows.map(|(key, value)| key.as_bytes().len() + value.len() + BYTES_PER_ROW).sum();
-        }
+        let not_read = kept.rows.split_off(key);
+        let read = std::mem::replace(&mut kept.rows, not_read);
+        // Each row is looked at once: the flusher needs this lock.
+        let bytes: usize = read.iter().map(|(key, value)| bytes_of(key, value)).sum();
+        kept.bytes -= bytes;
         kept.read_before = Some(key.clone());
     }
 }
